@@ -1,0 +1,90 @@
+package schemas
+
+import "time"
+
+// Reason is a machine word that says why a decision is what it is. It is part
+// of the interface: alerts and scripts match on it.
+type Reason string
+
+// The reasons a decision can carry.
+const (
+	// FloorRaised, FloorLowered and FloorKept: the forecast was used.
+	FloorRaised  Reason = "FloorRaised"
+	FloorLowered Reason = "FloorLowered"
+	FloorKept    Reason = "FloorKept"
+	// FloorReleased: there is no forecast to act on, so that the operator's own
+	// minReplicas holds.
+	FloorReleased Reason = "FloorReleased"
+
+	NotManaged         Reason = "NotManaged"         // mode Off
+	InsufficientData   Reason = "InsufficientData"   // too little history
+	StaleSamples       Reason = "StaleSamples"       // the newest sample is too old
+	NoRequests         Reason = "NoRequests"         // no resource has both a request and a forecast
+	NoForecast         Reason = "NoForecast"         // no forecaster had an answer
+	InvalidForecast    Reason = "InvalidForecast"    // the answer was NaN, infinite, negative or misshapen
+	ForecastOutOfRange Reason = "ForecastOutOfRange" // far outside what was ever seen
+	TargetNotScalable  Reason = "TargetNotScalable"  // no scale subresource, or somebody else owns it
+	CoolingDown        Reason = "CoolingDown"        // changed too recently
+	BudgetExhausted    Reason = "BudgetExhausted"    // too many changes in this run
+	PluginError        Reason = "PluginError"        // a plugin broke
+)
+
+// Demand is what one resource asks for within the window of a decision.
+type Demand struct {
+	Resource Resource `json:"resource"`
+	// Usage is the forecast quantile that was used, in cores or bytes, for the
+	// bucket that starts at Bucket.
+	Usage  float64   `json:"usage"`
+	Bucket time.Time `json:"bucket"`
+	// Request is what one pod requests and Utilization the share of it that
+	// should be in use.
+	Request     float64 `json:"request"`
+	Utilization float64 `json:"utilization"`
+	// Replicas is ceil(Usage / (Request x Utilization)).
+	Replicas int32 `json:"replicas"`
+}
+
+// Clamp is one limit that was applied on the way from the forecast to the
+// floor, in order.
+type Clamp struct {
+	Name    string `json:"name"`
+	Before  int32  `json:"before"`
+	After   int32  `json:"after"`
+	Message string `json:"message"`
+}
+
+// Decision is one component's floor, with everything needed to compute the same
+// floor again.
+type Decision struct {
+	Component ComponentID `json:"component"`
+	Time      time.Time   `json:"time"` // when it was made, UTC
+	Run       string      `json:"run,omitempty"`
+	Policy    Policy      `json:"policy"`
+	// Model is the SHA-256 of the model that was used, empty where none was.
+	Model string `json:"model,omitempty"`
+	// Forecasters names the forecaster that was believed for the first hours,
+	// per resource.
+	Forecasters map[Resource]string `json:"forecasters,omitempty"`
+	// From and To bound the window whose highest demand the floor must serve.
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+	// Demands holds one entry for each resource that could be used.
+	Demands []Demand `json:"demands,omitempty"`
+	// Clamps holds the limits applied to the largest demand, in order.
+	Clamps []Clamp `json:"clamps,omitempty"`
+	// PreviousReplicas is the floor before this decision; nil on the first.
+	PreviousReplicas *int32 `json:"previousReplicas,omitempty"`
+	// PreviousSince is when that floor was first set.
+	PreviousSince *time.Time `json:"previousSince,omitempty"`
+	// MinReplicas is the floor. Where there is nothing to act on it is the
+	// operator's own number.
+	MinReplicas int32 `json:"minReplicas"`
+	// MaxReplicas is the ceiling: the operator's own, unless a profile says
+	// otherwise.
+	MaxReplicas int32     `json:"maxReplicas"`
+	Reason      Reason    `json:"reason"`
+	Message     string    `json:"message"`
+	Expires     time.Time `json:"expires"`
+	// Applied says whether the floor was written to the cluster.
+	Applied bool `json:"applied"`
+}

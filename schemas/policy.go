@@ -1,0 +1,109 @@
+package schemas
+
+import (
+	"math"
+	"time"
+)
+
+// Mode says what we may do for a component.
+type Mode string
+
+// The modes, from the least to the most that we may do.
+const (
+	// Off: neither forecast nor decide.
+	Off Mode = "Off"
+	// Shadow: forecast and decide, write nothing. What a newly discovered
+	// component starts with.
+	Shadow Mode = "Shadow"
+	// Auto: forecast, decide and apply.
+	Auto Mode = "Auto"
+)
+
+// Policy is what an operator wants for one component. [DefaultPolicy] fills
+// what they left open.
+type Policy struct {
+	Mode Mode `json:"mode"`
+	// MinReplicas and MaxReplicas are the operator's own bounds. A floor never
+	// leaves them.
+	MinReplicas int32 `json:"minReplicas"`
+	MaxReplicas int32 `json:"maxReplicas"`
+	// CPUUtilization and MemoryUtilization are the share of a pod's request that
+	// should be in use, as in the target of a HorizontalPodAutoscaler: 0.7 is
+	// 70 %.
+	CPUUtilization    float64 `json:"cpuUtilization"`
+	MemoryUtilization float64 `json:"memoryUtilization"`
+	// Quantile is the nominal level of the forecast that the floor must serve,
+	// between 0 and 1.
+	Quantile float64 `json:"quantile"`
+	// LeadTime is how long a pod needs from its creation to Ready.
+	LeadTime time.Duration `json:"leadTime"`
+	// Hold is how long a floor stays before it may be lowered.
+	Hold time.Duration `json:"hold"`
+	// MaxStep is the largest rise of the floor in one decision, in replicas; 0
+	// means that only the bounds limit it.
+	MaxStep int32 `json:"maxStep"`
+}
+
+// DefaultPolicy returns the policy of a component for which nobody has said
+// anything.
+func DefaultPolicy() Policy {
+	return Policy{
+		Mode:              Shadow,
+		MinReplicas:       1,
+		MaxReplicas:       10,
+		CPUUtilization:    0.7,
+		MemoryUtilization: 0.7,
+		Quantile:          0.8,
+		LeadTime:          2 * time.Minute,
+		Hold:              0,
+		MaxStep:           0,
+	}
+}
+
+// Utilization returns the target utilisation of a resource.
+func (p *Policy) Utilization(r Resource) float64 {
+	if r == Memory {
+		return p.MemoryUtilization
+	}
+	return p.CPUUtilization
+}
+
+// Validate reports the first field that breaks a rule.
+func (p *Policy) Validate() error {
+	switch p.Mode {
+	case Off, Shadow, Auto:
+	default:
+		return Errorf(CodeInvalidConfig, "mode must be Off, Shadow or Auto, but is %q", p.Mode)
+	}
+	if p.MinReplicas < 1 || p.MinReplicas > MaxReplicas {
+		return Errorf(CodeInvalidConfig, "minReplicas must be from 1 to %d, but is %d", MaxReplicas, p.MinReplicas)
+	}
+	if p.MaxReplicas < p.MinReplicas || p.MaxReplicas > MaxReplicas {
+		return Errorf(CodeInvalidConfig, "maxReplicas must be from minReplicas (%d) to %d, but is %d", p.MinReplicas, MaxReplicas, p.MaxReplicas)
+	}
+	for _, f := range []struct {
+		name  string
+		value float64
+		limit float64
+	}{{"cpuUtilization", p.CPUUtilization, 10}, {"memoryUtilization", p.MemoryUtilization, 10}, {"quantile", p.Quantile, 1}} {
+		if math.IsNaN(f.value) || f.value <= 0 || f.value > f.limit || f.name == "quantile" && f.value == 1 {
+			return Errorf(CodeInvalidConfig, "%s must be above 0 and below %g, but is %v", f.name, f.limit, f.value)
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{{"leadTime", p.LeadTime}, {"hold", p.Hold}} {
+		if f.value < 0 || f.value > 24*time.Hour {
+			return Errorf(CodeInvalidConfig, "%s must be from 0s to 24h, but is %s", f.name, f.value)
+		}
+	}
+	if p.MaxStep < 0 {
+		return Errorf(CodeInvalidConfig, "maxStep must not be negative, but is %d", p.MaxStep)
+	}
+	return nil
+}
+
+// Requests is what one pod of a component requests. A resource that is not
+// requested, or whose request is not known, is absent.
+type Requests map[Resource]float64 // cores, bytes
