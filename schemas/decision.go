@@ -29,6 +29,26 @@ const (
 	PluginError        Reason = "PluginError"        // a plugin broke
 )
 
+// UsesForecast reports whether the floor was computed from a forecast. Every
+// other reason means that the operator's own minReplicas or an earlier floor
+// holds.
+func (r Reason) UsesForecast() bool {
+	return r == FloorRaised || r == FloorLowered || r == FloorKept
+}
+
+// Formula names the arithmetic that leads from a forecast to a floor.
+type Formula string
+
+const (
+	// FormulaQuantile serves the highest value of a quantile over the window of
+	// the decision, inside the operator's bounds. The default.
+	FormulaQuantile Formula = "quantile"
+	// FormulaClassic is the original system's: 75 % of the request of the
+	// bucket in progress, whole millicores and MiB, 1 to 10 replicas, and three
+	// more as the ceiling.
+	FormulaClassic Formula = "classic"
+)
+
 // Demand is what one resource asks for within the window of a decision.
 type Demand struct {
 	Resource Resource `json:"resource"`
@@ -40,7 +60,8 @@ type Demand struct {
 	// should be in use.
 	Request     float64 `json:"request"`
 	Utilization float64 `json:"utilization"`
-	// Replicas is ceil(Usage / (Request x Utilization)).
+	// Replicas is ceil(Usage / (Request x Utilization)), or what the formula of
+	// the decision makes of these numbers; at most [MaxReplicas].
 	Replicas int32 `json:"replicas"`
 }
 
@@ -60,6 +81,8 @@ type Decision struct {
 	Time      time.Time   `json:"time"` // when it was made, UTC
 	Run       string      `json:"run,omitempty"`
 	Policy    Policy      `json:"policy"`
+	// Formula is how Demands became replicas; empty means FormulaQuantile.
+	Formula Formula `json:"formula,omitempty"`
 	// Model is the SHA-256 of the model that was used, empty where none was.
 	Model string `json:"model,omitempty"`
 	// Forecasters names the forecaster that was believed for the first hours,
@@ -70,7 +93,8 @@ type Decision struct {
 	To   time.Time `json:"to"`
 	// Demands holds one entry for each resource that could be used.
 	Demands []Demand `json:"demands,omitempty"`
-	// Clamps holds the limits applied to the largest demand, in order.
+	// Clamps holds the limits applied, in order: to the largest demand or, where
+	// there is none, to the operator's own minReplicas.
 	Clamps []Clamp `json:"clamps,omitempty"`
 	// PreviousReplicas is the floor before this decision; nil on the first.
 	PreviousReplicas *int32 `json:"previousReplicas,omitempty"`

@@ -153,10 +153,14 @@ type Candidate struct {
 // Target is the workload behind a component, as the cluster shows it.
 type Target struct {
 	APIVersion, Kind, Name string
-	// Scalable is false where the workload has no scale subresource or somebody
-	// else owns it; Message then says why.
+	// Scalable is false where the workload has no scale subresource; Message
+	// then says why.
 	Scalable bool
 	Message  string
+	// Conflict says who else sets the number of replicas, so that we must not,
+	// as in "HorizontalPodAutoscaler web of another tool". It is empty where
+	// nobody does.
+	Conflict string
 	// CurrentReplicas is how many pods there are.
 	CurrentReplicas int32
 	// CapacityLeft is how many more pods of this size the cluster can hold, nil
@@ -168,6 +172,14 @@ type Target struct {
 type Plugin interface {
 	// Name returns the plugin's name as profiles spell it.
 	Name() string
+}
+
+// RunStarter can be optionally implemented by a plugin of any extension point
+// that counts something over a whole run, such as a budget.
+type RunStarter interface {
+	// StartRun is called once at the beginning of every run, before any other
+	// method and never at the same time as one.
+	StartRun(run string)
 }
 
 // QueueSortPlugin orders the components of a run. A profile has exactly one.
@@ -203,7 +215,10 @@ type ForecastPlugin interface {
 	// It is called once per component, resource and run, for different
 	// components at the same time. Where it has no answer it returns Rejected
 	// with the reason (too short a history, no model); a forecast of zero means
-	// that no usage is expected and nothing else.
+	// that no usage is expected and nothing else. The framework drops an answer
+	// that is for other buckets than asked or does not pass
+	// [schemas.Forecast.Validate], brings the levels to [schemas.DefaultLevels]
+	// and fills in Forecasters. The forecast is the framework's afterwards.
 	Forecast(ctx context.Context, state *CycleState, c *Candidate, r schemas.Resource, steps int) (*schemas.Forecast, *Status)
 }
 
