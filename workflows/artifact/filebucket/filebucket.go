@@ -14,6 +14,7 @@ package filebucket
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -180,7 +181,10 @@ func (b *Bucket) tryWrite(dir string, data []byte, publish func(tmp string) erro
 		}
 		return err
 	}
-	return syncDir(dir)
+	if err := syncDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil // deleted again already, folder and all
 }
 
 func (b *Bucket) writeTemp(data []byte) (name string, err error) {
@@ -188,14 +192,12 @@ func (b *Bucket) writeTemp(data []byte) (name string, err error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return "", err
 	}
-	f, err := os.CreateTemp(dir, "write-*")
+	name = filepath.Join(dir, "write-"+rand.Text())
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o444) // read-only once closed
 	if err != nil {
 		return "", err
 	}
 	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o444) // write-once
-	}
 	if err == nil {
 		err = f.Sync()
 	}
@@ -203,10 +205,10 @@ func (b *Bucket) writeTemp(data []byte) (name string, err error) {
 		err = e
 	}
 	if err != nil {
-		os.Remove(f.Name())
+		os.Remove(name)
 		return "", err
 	}
-	return f.Name(), nil
+	return name, nil
 }
 
 // List implements [artifact.Bucket]. An object that is written or deleted while
@@ -253,7 +255,7 @@ func (b *Bucket) list(ctx context.Context, folder, prefix string, yield func(art
 			return false, err
 		}
 		key := folder + name(e)
-		if strings.HasPrefix(e.Name(), ".") || !strings.HasPrefix(key, prefix) && !strings.HasPrefix(prefix, key) {
+		if artifact.ValidateKey(e.Name()) != nil || !strings.HasPrefix(key, prefix) && !strings.HasPrefix(prefix, key) {
 			continue
 		}
 		if e.IsDir() {
@@ -323,8 +325,10 @@ func (b *Bucket) filename(key string) string {
 	return filepath.Join(b.root, filepath.FromSlash(key))
 }
 
-// makeDurable makes the folder dir and those above it, up to the root, where
-// they are missing, and makes their entries durable.
+// makeDurable makes the folder dir, with those above it that are missing, and
+// makes their entries durable. It does so once for each folder below the root
+// that this process writes into, since another process may have made it and not
+// come further.
 func (b *Bucket) makeDurable(dir string) error {
 	b.mu.Lock()
 	done := b.durable[dir]
@@ -332,14 +336,22 @@ func (b *Bucket) makeDurable(dir string) error {
 	if done {
 		return nil
 	}
+	top := b.root
+	for parent := filepath.Dir(top); missing(parent); parent = filepath.Dir(top) {
+		top = parent
+	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
 	for d := dir; ; d = filepath.Dir(d) {
-		if err := syncDir(filepath.Dir(d)); err != nil {
+		err := syncDir(filepath.Dir(d))
+		if d == top && errors.Is(err, fs.ErrPermission) {
+			err = nil // the folder above the store may be somebody else's
+		}
+		if err != nil {
 			return err
 		}
-		if d == b.root {
+		if d == top {
 			break
 		}
 	}
@@ -347,6 +359,11 @@ func (b *Bucket) makeDurable(dir string) error {
 	defer b.mu.Unlock()
 	b.durable[dir] = true
 	return nil
+}
+
+func missing(dir string) bool {
+	_, err := os.Stat(dir)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // forget undoes makeDurable's memory of dir and of everything below it.
