@@ -1,0 +1,75 @@
+# self-scaling. `make` lists what can be done.
+
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Pinned, and run without becoming a dependency of the module.
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Where the demonstration writes, and how long each fuzz target runs.
+OUT ?= selfscale-demo
+FUZZTIME ?= 10s
+# Which benchmarks run.
+BENCH ?= .
+
+.DEFAULT_GOAL := help
+.PHONY: help test test-race test-minio test-oracle test-modules test-demo lint verify fuzz bench build demo generate clean
+
+##@ Everyday
+
+help: ## list the targets
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## replay real usage with and without self-scaling, into OUT=selfscale-demo
+	$(GO) run ./cmd/selfscale demo --out $(OUT)
+
+build: ## build all binaries into bin/
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+test: ## run the tests that need neither network nor server
+	$(GO) test ./...
+
+lint: ## check form: gofmt, vet, staticcheck, go.mod, import arrows
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt must leave these files as they are:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) mod tidy -diff
+	$(GO) test -count=1 ./schemas -run 'Imports|Violations'
+
+verify: lint test test-race ## what must pass before a commit is shared
+
+##@ Slower checks
+
+test-race: ## run the same tests under the race detector
+	$(GO) test -race -timeout 30m ./...
+
+test-minio: ## run the store's suite against a real MinIO server, built on first use
+	$(GO) test -count=1 -timeout 30m -tags minio -v ./test/minio/...
+
+test-oracle: ## compare our HPA with Kubernetes' own (builds parts of Kubernetes)
+	cd test/hpaoracle && $(GO) test -count=1 -timeout 30m ./...
+
+test-modules: ## run the tests of all modules below this one that have their own go.mod
+	@set -e; for mod in $$(git ls-files '*/go.mod'); do dir=$${mod%/go.mod}; \
+		echo "# $$dir"; (cd $$dir && $(GO) test -count=1 -timeout 30m ./...); done
+
+test-demo: ## run the demonstration and hold its figures to what is promised
+	$(GO) test -count=1 -timeout 30m -tags demo -v ./test/demo
+
+fuzz: ## run every fuzz target for FUZZTIME=10s
+	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' ./.ci/fuzz
+
+bench: ## run the benchmarks whose names match BENCH=.
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+##@ Upkeep
+
+generate: ## make generated files again
+	$(GO) generate ./...
+
+clean: ## remove what make build and make demo wrote
+	rm -rf bin selfscale-demo
