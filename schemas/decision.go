@@ -49,9 +49,22 @@ const (
 	FormulaClassic Formula = "classic"
 )
 
+// Statistic says which number of a bucket is meant.
+type Statistic string
+
+// The two statistics that are forecast.
+const (
+	Mean Statistic = "mean" // the mean usage over the bucket
+	Peak Statistic = "peak" // the highest reading within the bucket
+)
+
 // Demand is what one resource asks for within the window of a decision.
 type Demand struct {
 	Resource Resource `json:"resource"`
+	// Statistic and Level say what was read from the forecast, as in "the 0.8
+	// quantile of the peak".
+	Statistic Statistic `json:"statistic"`
+	Level     float64   `json:"level"`
 	// Usage is the forecast quantile that was used, in cores or bytes, for the
 	// bucket that starts at Bucket.
 	Usage  float64   `json:"usage"`

@@ -32,8 +32,12 @@ type Policy struct {
 	// 70 %.
 	CPUUtilization    float64 `json:"cpuUtilization"`
 	MemoryUtilization float64 `json:"memoryUtilization"`
+	// PeakUtilization is the share of a pod's request that the highest reading
+	// within a bucket may use.
+	PeakUtilization float64 `json:"peakUtilization"`
 	// Quantile is the nominal level of the forecast that the floor must serve,
-	// between 0 and 1.
+	// between 0 and 1: of the bucket's peak where peaks are known, else of its
+	// mean.
 	Quantile float64 `json:"quantile"`
 	// LeadTime is how long a pod needs from its creation to Ready.
 	LeadTime time.Duration `json:"leadTime"`
@@ -53,6 +57,7 @@ func DefaultPolicy() Policy {
 		MaxReplicas:       10,
 		CPUUtilization:    0.7,
 		MemoryUtilization: 0.7,
+		PeakUtilization:   1,
 		Quantile:          0.8,
 		LeadTime:          2 * time.Minute,
 		Hold:              0,
@@ -85,7 +90,7 @@ func (p *Policy) Validate() error {
 		name  string
 		value float64
 		limit float64
-	}{{"cpuUtilization", p.CPUUtilization, 10}, {"memoryUtilization", p.MemoryUtilization, 10}, {"quantile", p.Quantile, 1}} {
+	}{{"cpuUtilization", p.CPUUtilization, 10}, {"memoryUtilization", p.MemoryUtilization, 10}, {"peakUtilization", p.PeakUtilization, 10}, {"quantile", p.Quantile, 1}} {
 		if math.IsNaN(f.value) || f.value <= 0 || f.value > f.limit || f.name == "quantile" && f.value == 1 {
 			return Errorf(CodeInvalidConfig, "%s must be above 0 and below %g, but is %v", f.name, f.limit, f.value)
 		}

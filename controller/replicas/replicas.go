@@ -8,12 +8,16 @@
 //
 //	ceil(q / (request x utilisation))
 //
-// where q is the highest value of the policy's quantile over [now, now +
-// interval + lead time): until the next decision, and until a pod created then
-// would be Ready. This is the formula of the HorizontalPodAutoscaler with a
-// forecast in the place of the measurement. The larger demand is then cut, in
-// this order, to the operator's bounds, to the largest step up, and to the floor
-// that is still held.
+// where q is the highest forecast over [now, now + interval + lead time): until
+// the next decision, and until a pod created then would be Ready. This is the
+// formula of the HorizontalPodAutoscaler with a forecast in the place of the
+// measurement. Where peaks are forecast there are two demands: the median of the
+// mean at the target utilisation, which is what the autoscaler itself is
+// expected to ask for, and the policy's quantile of the peak at the peak
+// utilisation, because a short peak is what a mean hides and what hurts. Where
+// only means are known, the policy's quantile of the mean takes the place of
+// both. The largest demand is then cut, in this order, to the operator's bounds,
+// to the largest step up, and to the floor that is still held.
 //
 // Where something is not known or cannot be believed, the floor is released:
 // the operator's own minReplicas holds, as if nobody had ever forecast. What is
@@ -112,26 +116,22 @@ func Plan(in Input) schemas.Decision {
 			Release(&d, schemas.InvalidForecast, err.Error())
 			return d
 		}
-		q, step, ok := usage(&d, f)
+		demands, ok := demandsOf(&d, f, request)
 		if !ok {
 			problem = fmt.Sprintf("the %s forecast, from %s to %s, does not cover the window from %s to %s",
 				r, stamp(f.Origin), stamp(f.Time(f.Steps())), stamp(d.From), stamp(d.To))
 			continue
 		}
-		u := in.Policy.Utilization(r)
-		if in.Formula == schemas.FormulaClassic {
-			u = classicUtilization
-		}
-		demand := schemas.Demand{Resource: r, Usage: q, Bucket: f.Time(step), Request: request, Utilization: u}
-		demand.Replicas = demandReplicas(in.Formula, &demand)
-		d.Demands = append(d.Demands, demand)
-		if highest, known := in.Highest[r]; known && !(q <= RangeFactor*highest) {
-			n, _ := largest(&d)
-			clamp(&d, ClampReleased, n, in.Policy.MinReplicas, "the forecast is out of range")
-			d.Reason = schemas.ForecastOutOfRange
-			d.Message = fmt.Sprintf("%s is forecast to reach %s, more than %d times the highest ever measured (%s)",
-				r, Quantity(r, q), RangeFactor, Quantity(r, highest))
-			return d
+		d.Demands = append(d.Demands, demands...)
+		for _, demand := range demands {
+			if highest, known := in.Highest[r]; known && !(demand.Usage <= RangeFactor*highest) {
+				n, _ := largest(&d)
+				clamp(&d, ClampReleased, n, in.Policy.MinReplicas, "the forecast is out of range")
+				d.Reason = schemas.ForecastOutOfRange
+				d.Message = fmt.Sprintf("%s is forecast to reach %s, more than %d times the highest ever measured (%s)",
+					r, Quantity(r, demand.Usage), RangeFactor, Quantity(r, highest))
+				return d
+			}
 		}
 	}
 	if !requested {
@@ -168,8 +168,8 @@ func Conclude(d *schemas.Decision) {
 		d.Reason = schemas.FloorKept
 	}
 	_, top := largest(d)
-	d.Message = fmt.Sprintf("%s is forecast to reach %s by %s: %d replicas at %.0f %% of a request of %s",
-		top.Resource, Quantity(top.Resource, top.Usage), stamp(top.Bucket), top.Replicas, 100*top.Utilization, Quantity(top.Resource, top.Request))
+	d.Message = fmt.Sprintf("%s is forecast to reach %s in the %s of the bucket at %s (quantile %g): %d replicas at %.0f %% of a request of %s",
+		top.Resource, Quantity(top.Resource, top.Usage), top.Statistic, stamp(top.Bucket), top.Level, top.Replicas, 100*top.Utilization, Quantity(top.Resource, top.Request))
 	if n := len(d.Clamps); n > 0 {
 		c := d.Clamps[n-1]
 		d.Message += fmt.Sprintf("; limited to %d, because %s", c.After, c.Message)
@@ -326,20 +326,48 @@ func largest(d *schemas.Decision) (int32, schemas.Demand) {
 	return top.Replicas, top
 }
 
-// usage returns what the formula reads from a forecast and the step it is for.
-// It reports false where the forecast does not cover the time that is asked
-// for: a part of it could hide the peak.
-func usage(d *schemas.Decision, f *schemas.Forecast) (q float64, step int, ok bool) {
+// demandsOf returns what the formula reads from a forecast. It reports false
+// where the forecast does not cover the time that is asked for: a part of it
+// could hide the peak.
+func demandsOf(d *schemas.Decision, f *schemas.Forecast, request float64) ([]schemas.Demand, bool) {
+	p := &d.Policy
 	if d.Formula == schemas.FormulaClassic {
 		// The first row after now: the bucket in progress.
-		return f.Highest(classicLevel, d.From, d.From.Add(1))
+		q, step, ok := f.Highest(classicLevel, d.From, d.From.Add(1))
+		if !ok {
+			return nil, false
+		}
+		return []schemas.Demand{demand(d, f, schemas.Mean, classicLevel, q, step, request, classicUtilization)}, true
 	}
 	// The bucket in progress may be the last one measured, even in part. Then
 	// the forecast begins up to one step after now.
 	if f.Origin.After(d.From.Add(f.Step)) || f.Time(f.Steps()).Before(d.To) {
-		return 0, 0, false
+		return nil, false
 	}
-	return f.Highest(d.Policy.Quantile, d.From, d.To)
+	target := p.Utilization(f.Resource)
+	if f.Time(f.PeakSteps()).Before(d.To) {
+		q, step, ok := f.Highest(p.Quantile, d.From, d.To)
+		return []schemas.Demand{demand(d, f, schemas.Mean, p.Quantile, q, step, request, target)}, ok
+	}
+	mean, meanStep, _ := f.Highest(medianLevel, d.From, d.To)
+	peak, peakStep, ok := f.HighestPeak(p.Quantile, d.From, d.To)
+	return []schemas.Demand{
+		demand(d, f, schemas.Mean, medianLevel, mean, meanStep, request, target),
+		demand(d, f, schemas.Peak, p.Quantile, peak, peakStep, request, p.PeakUtilization),
+	}, ok
+}
+
+// medianLevel is the level at which the mean is served where peaks are forecast
+// too.
+const medianLevel = 0.5
+
+func demand(d *schemas.Decision, f *schemas.Forecast, s schemas.Statistic, level, usage float64, step int, request, utilization float64) schemas.Demand {
+	out := schemas.Demand{
+		Resource: f.Resource, Statistic: s, Level: level,
+		Usage: usage, Bucket: f.Time(step), Request: request, Utilization: utilization,
+	}
+	out.Replicas = demandReplicas(d.Formula, &out)
+	return out
 }
 
 func demandReplicas(f schemas.Formula, d *schemas.Demand) int32 {

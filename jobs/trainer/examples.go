@@ -1,0 +1,172 @@
+package trainer
+
+import (
+	"context"
+	"math/rand/v2"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
+	"github.com/self-scaling/self-scaling/jobs/trainer/fit"
+	"github.com/self-scaling/self-scaling/jobs/trainer/network"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+// stepsPerBand is how many steps of each band one training window contributes:
+// all of the next hour, which the floor is made from, and a random choice of
+// the rest.
+var stepsPerBand = [3]int{4, 8, 12}
+
+// sampler turns series into examples for the network.
+type sampler struct {
+	period, horizon int
+	levels          []float64
+	// holdout is how many of the newest steps are kept for validation.
+	holdout int
+	// windows is how many training windows one series contributes at most.
+	windows int
+	seed    uint64
+}
+
+// origins returns the training origins of a series of n steps, newest last:
+// evenly spread, each with at least a period of history, and so that at least
+// the first band lies before the holdout.
+func (s *sampler) origins(n int) []int {
+	first, last := s.period+s.period/2, n-s.holdout-4
+	if last < first {
+		return nil
+	}
+	count := min(s.windows, last-first+1)
+	out := make([]int, 0, count)
+	for k := range count {
+		// A stride that is no divisor of the day walks through its hours.
+		out = append(out, last-(last-first)*k/max(1, count))
+	}
+	return out
+}
+
+// train returns the training examples of all series.
+func (s *sampler) train(ctx context.Context, series []*schemas.Series) (*fit.Rows, error) {
+	return s.gather(ctx, series, func(h *bank.History, i int, y *schemas.Series, rows *fit.Rows) {
+		rng := rand.New(rand.NewPCG(s.seed, uint64(i)))
+		end := y.Len() - s.holdout
+		for _, at := range s.origins(y.Len()) {
+			w, ok := network.NewWindow(h, y, s.period, at, s.horizon, s.levels)
+			if !ok {
+				continue
+			}
+			for b, band := range schemas.Bands(s.horizon) {
+				last := min(band.Last, end-at)
+				for k := range stepsPerBand[b] {
+					step := band.First - 1 + k
+					if b > 0 {
+						if last < band.First {
+							break
+						}
+						step = band.First - 1 + rng.IntN(last-band.First+1)
+					}
+					if step >= last {
+						break
+					}
+					s.add(rows, w, y, at, step)
+				}
+			}
+		}
+	})
+}
+
+// validate returns examples from the newest steps, which training leaves out.
+func (s *sampler) validate(ctx context.Context, series []*schemas.Series) (*fit.Rows, error) {
+	return s.gather(ctx, series, func(h *bank.History, i int, y *schemas.Series, rows *fit.Rows) {
+		for _, at := range s.holdoutOrigins(y.Len()) {
+			w, ok := network.NewWindow(h, y, s.period, at, s.horizon, s.levels)
+			if !ok {
+				continue
+			}
+			for step := range min(s.horizon, y.Len()-at) {
+				// All of the first hour, then every fourth step: the far ones are many
+				// and alike.
+				if step < 4 || step%4 == 0 {
+					s.add(rows, w, y, at, step)
+				}
+			}
+		}
+	})
+}
+
+// holdoutOrigins returns the origins that are judged on the newest steps: the
+// one that sees a whole holdout ahead, and one every two hours after it.
+func (s *sampler) holdoutOrigins(n int) []int {
+	var out []int
+	if n < s.holdout+s.period {
+		return nil
+	}
+	for at := n - s.holdout; at <= n-4; at += max(1, s.period/12) {
+		out = append(out, at)
+	}
+	return out
+}
+
+func (s *sampler) add(rows *fit.Rows, w *network.Window, y *schemas.Series, at, step int) {
+	actual := y.Mean[at+step]
+	if actual != actual {
+		return
+	}
+	n := len(rows.Features)
+	rows.Features = append(rows.Features, make([]float32, network.NumFeatures)...)
+	st, ok := w.Features(step, rows.Features[n:])
+	if !ok {
+		rows.Features = rows.Features[:n]
+		return
+	}
+	for _, o := range st.Offsets {
+		rows.Offsets = append(rows.Offsets, float32(o/st.Scale))
+	}
+	// A single outlier must not own the gradient of its batch.
+	const limit = 30
+	rows.Actual = append(rows.Actual, float32(max(-limit, min(limit, (actual-st.Anchor)/st.Scale))))
+}
+
+// gather calls collect for every series, on all processors, and joins the rows
+// in the order of the series.
+func (s *sampler) gather(ctx context.Context, series []*schemas.Series, collect func(h *bank.History, i int, y *schemas.Series, rows *fit.Rows)) (*fit.Rows, error) {
+	parts := make([]fit.Rows, len(series))
+	workers := runtime.GOMAXPROCS(0)
+	g, ctx := errgroup.WithContext(ctx)
+	for k := range workers {
+		g.Go(func() error {
+			var h *bank.History
+			for i := k; i < len(series); i += workers {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				if h == nil {
+					h = bank.NewHistory(series[i].Mean, s.period, 0)
+				} else {
+					h.Reset(series[i].Mean, s.period, 0)
+				}
+				collect(h, i, series[i], &parts[i])
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all := &fit.Rows{}
+	n := 0
+	for i := range parts {
+		n += parts[i].Len()
+	}
+	all.Features = make([]float32, 0, n*network.NumFeatures)
+	all.Offsets = make([]float32, 0, n*len(s.levels))
+	all.Actual = make([]float32, 0, n)
+	for i := range parts {
+		all.Features = append(all.Features, parts[i].Features...)
+		all.Offsets = append(all.Offsets, parts[i].Offsets...)
+		all.Actual = append(all.Actual, parts[i].Actual...)
+		parts[i] = fit.Rows{}
+	}
+	return all, nil
+}

@@ -1,0 +1,165 @@
+// Package trainer is the step that learns: from one shard of a dataset it
+// trains the network that corrects the bank's forecasts, judges every
+// forecaster on the newest day, which none of them had seen, and keeps the
+// network only if it did better there than the bank alone.
+package trainer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/self-scaling/self-scaling/jobs/trainer/fit"
+	"github.com/self-scaling/self-scaling/jobs/trainer/network"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+// Options say how to train a shard. [DefaultOptions] has values that work.
+type Options struct {
+	Horizon int // steps of a forecast
+	// Season is the number of steps in a season; 0 means a day.
+	Season int
+	// Windows bounds the training windows of one series, and TotalWindows those
+	// of the whole shard.
+	Windows, TotalWindows int
+	Fit                   fit.Options
+	// Initial is the network to go on from, nil to start from the bank.
+	Initial *network.Weights
+	// CodeVersion is recorded in the model.
+	CodeVersion string
+}
+
+// DefaultOptions returns the options that production uses.
+func DefaultOptions() Options {
+	return Options{
+		Horizon:      schemas.DefaultHorizon,
+		Windows:      48,
+		TotalWindows: 16_384,
+		Fit:          fit.DefaultOptions(),
+	}
+}
+
+// Train learns from the histories of a shard and returns the model and the
+// weights of its network, nil where none was accepted. The same histories and
+// options give the same bytes.
+func Train(ctx context.Context, histories []schemas.History, o Options) (*schemas.Model, *network.Weights, error) {
+	levels := schemas.DefaultLevels()
+	m := &schemas.Model{CodeVersion: o.CodeVersion, Horizon: o.Horizon, Levels: levels, Seed: o.Fit.Seed}
+	var series []*schemas.Series
+	for i := range histories {
+		for _, r := range schemas.Resources() {
+			s := histories[i].Series[r]
+			if s == nil || s.Len() == 0 {
+				continue
+			}
+			if m.Step == 0 {
+				m.Step = s.Step
+			}
+			if s.Step != m.Step {
+				return nil, nil, schemas.Errorf(schemas.CodeInvalidData, "%s %s must have the step of the other series, %s, but has %s", s.Component, r, m.Step, s.Step)
+			}
+			if m.From.IsZero() || s.Start.Before(m.From) {
+				m.From = s.Start
+			}
+			if s.End().After(m.To) {
+				m.To = s.End()
+			}
+			series = append(series, s)
+		}
+	}
+	if len(series) == 0 {
+		m.Verdict = "no component has a measured series"
+		return m, nil, nil
+	}
+	m.Period = o.Season
+	if m.Period == 0 {
+		m.Period = schemas.StepsPerDay(m.Step)
+	}
+	sm := &sampler{
+		period: m.Period, horizon: o.Horizon, levels: levels, holdout: m.Period,
+		windows: max(4, min(o.Windows, o.TotalWindows/len(series))), seed: o.Fit.Seed,
+	}
+	// The trainer judges on the newest day, so that it needs one day to judge, one
+	// to learn from and one before that to look back on.
+	learnable := slices.DeleteFunc(slices.Clone(series), func(s *schemas.Series) bool {
+		return s.Valid() < s.Len()/2 || s.Len() < 3*m.Period
+	})
+	train, err := sm.train(ctx, learnable)
+	if err != nil {
+		return nil, nil, err
+	}
+	validate, err := sm.validate(ctx, learnable)
+	if err != nil {
+		return nil, nil, err
+	}
+	m.Examples = train.Len()
+	var weights *network.Weights
+	if train.Len() < minExamples || validate.Len() == 0 {
+		m.Verdict = fmt.Sprintf("the network needs %d examples to learn from, but the histories give %d", minExamples, train.Len())
+	} else {
+		res, err := fit.Train(ctx, train, validate, levels, o.Initial, o.Fit)
+		if err != nil {
+			return nil, nil, err
+		}
+		m.Steps, m.Loss, m.BankLoss = res.Steps, &res.Loss, &res.BankLoss
+		if res.Loss < res.BankLoss {
+			weights = res.Weights
+			m.Verdict = fmt.Sprintf("accepted: pinball loss on the newest day %.4f, the bank alone %.4f", res.Loss, res.BankLoss)
+		} else {
+			m.Verdict = fmt.Sprintf("not accepted: pinball loss on the newest day %.4f is not below the bank's %.4f", res.Loss, res.BankLoss)
+		}
+	}
+	if m.Scores, err = sm.score(ctx, series, weights); err != nil {
+		return nil, nil, err
+	}
+	if weights != nil {
+		data, err := weights.Encode()
+		if err != nil {
+			return nil, nil, fmt.Errorf("encode the network's weights: %w", err)
+		}
+		sum := sha256.Sum256(data)
+		m.WeightsSum = hex.EncodeToString(sum[:])
+	}
+	return m, weights, nil
+}
+
+// minExamples is how many examples a network of a few thousand weights needs at
+// least before its training is worth the time.
+const minExamples = 384
+
+// pinball returns the mean pinball loss of the quantiles from the median
+// upwards.
+func pinball(levels, row []float64, actual float64) float64 {
+	sum, n := 0.0, 0
+	for i, l := range levels {
+		if l < .5 {
+			continue
+		}
+		e := actual - row[i]
+		sum += max(l*e, (l-1)*e)
+		n++
+	}
+	return sum / float64(n)
+}
+
+// tally adds up one forecaster's errors over one band.
+type tally struct {
+	mae, loss float64
+	n         int
+}
+
+func (t *tally) add(levels, row []float64, actual float64) {
+	t.mae += math.Abs(actual - row[slices.Index(levels, .5)])
+	t.loss += pinball(levels, row, actual)
+	t.n++
+}
+
+func (t *tally) bandError() *schemas.BandError {
+	if t.n == 0 {
+		return nil
+	}
+	return &schemas.BandError{MAE: t.mae / float64(t.n), Loss: t.loss / float64(t.n), Count: t.n}
+}
