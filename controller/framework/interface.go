@@ -112,12 +112,15 @@ func (s *Status) Plugin() string {
 	return s.plugin
 }
 
-// WithPlugin notes which plugin gave the status and returns it.
+// WithPlugin returns a copy of the status that notes which plugin gave it, nil
+// for nil.
 func (s *Status) WithPlugin(name string) *Status {
-	if s != nil {
-		s.plugin = name
+	if s == nil {
+		return nil
 	}
-	return s
+	noted := *s
+	noted.plugin = name
+	return &noted
 }
 
 // Err returns the error of an Error status, nil otherwise.
