@@ -1,0 +1,201 @@
+// Package learned holds the forecast plugins that learn: Bank, which weighs
+// simple candidates by how each did of late on the very component, and Network,
+// which corrects the Bank by what a trained network has seen on all of them.
+// Both leave their backtest errors for the plugins that score.
+package learned
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/self-scaling/self-scaling/controller/framework"
+	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
+	"github.com/self-scaling/self-scaling/jobs/trainer/network"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+var (
+	_ framework.ForecastPlugin = (*Bank)(nil)
+	_ framework.ForecastPlugin = (*Network)(nil)
+)
+
+// Bank is the plugin of jobs/trainer/bank.
+type Bank struct {
+	season int
+}
+
+// NewBank returns the plugin. Season is the number of steps in a season, 0 for
+// a day.
+func NewBank(season int) *Bank { return &Bank{season: season} }
+
+// Name returns "Bank".
+func (*Bank) Name() string { return schemas.Bank }
+
+// Forecast implements [framework.ForecastPlugin].
+func (p *Bank) Forecast(_ context.Context, state *framework.CycleState, c *framework.Candidate, r schemas.Resource, steps int) (*schemas.Forecast, *framework.Status) {
+	a, status := analyse(state, c, r, steps, p.season)
+	if !status.IsSuccess() {
+		return nil, status
+	}
+	f, ok := a.forecast(nil, nil)
+	if !ok {
+		return nil, framework.NewStatus(framework.Rejected, schemas.InsufficientData, fmt.Sprintf("the bank has no candidate for every step of %s", r))
+	}
+	errors := framework.BacktestErrors{}
+	for b, w := range a.mean.Weights {
+		if e, ok := a.bankError(b); ok {
+			errors[w.Band] = e
+		}
+	}
+	framework.WriteBacktestErrors(state, r, schemas.Bank, errors)
+	return f, nil
+}
+
+// Network is the plugin of jobs/trainer/network.
+type Network struct {
+	season int
+	models *Library
+}
+
+// NewNetwork returns the plugin with the models that it may use.
+func NewNetwork(models *Library, season int) *Network {
+	return &Network{season: season, models: models}
+}
+
+// Name returns "Network".
+func (*Network) Name() string { return schemas.Network }
+
+// Forecast implements [framework.ForecastPlugin].
+func (p *Network) Forecast(_ context.Context, state *framework.CycleState, c *framework.Candidate, r schemas.Resource, steps int) (*schemas.Forecast, *framework.Status) {
+	shelf := p.models.find(c.Component, r)
+	if shelf == nil || shelf.weights == nil {
+		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, "no trained network has been accepted yet")
+	}
+	s := c.Series[r]
+	if s != nil && s.Step != shelf.model.Step {
+		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, fmt.Sprintf("the network was trained on steps of %s, but %s has %s", shelf.model.Step, r, s.Step))
+	}
+	a, status := analyse(state, c, r, steps, p.season)
+	if !status.IsSuccess() {
+		return nil, status
+	}
+	f, ok := a.forecast(shelf.weights, shelf.weights)
+	if !ok {
+		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, fmt.Sprintf("the network has no finite answer for %s", r))
+	}
+	own := p.models.scores[seriesKey{c.Component, r, schemas.Mean}].errors
+	peak := p.models.scores[seriesKey{c.Component, r, schemas.Peak}].errors
+	errors := framework.BacktestErrors{}
+	for b, w := range a.mean.Weights {
+		e, ok := a.bankError(b)
+		if !ok {
+			continue
+		}
+		ratio := shelf.ratioFor(own, b)
+		if a.peaks != nil && b < len(a.peaks.Weights) {
+			ratio = math.Sqrt(ratio * shelf.ratioFor(peak, b))
+		}
+		errors[w.Band] = e * ratio
+	}
+	framework.WriteBacktestErrors(state, r, schemas.Network, errors)
+	framework.WriteModel(state, schemas.Network, shelf.model.WeightsSum)
+	return f, nil
+}
+
+// analysis is what Bank and Network both need of one resource of a component.
+// The first of them makes it and the other finds it in the cycle state.
+type analysis struct {
+	once   sync.Once
+	status *framework.Status
+	series *schemas.Series
+	steps  int
+	mean   *network.Window
+	peaks  *network.Window // nil where peaks are not known
+	max    *schemas.Series
+}
+
+type analysisKey struct {
+	resource schemas.Resource
+}
+
+func analyse(state *framework.CycleState, c *framework.Candidate, r schemas.Resource, steps, season int) (*analysis, *framework.Status) {
+	a := &analysis{}
+	if v, ok := state.Read(analysisKey{r}); ok {
+		a = v.(*analysis)
+	} else {
+		state.Write(analysisKey{r}, a)
+	}
+	a.once.Do(func() { a.status = a.make(c.Series[r], r, steps, season) })
+	return a, a.status
+}
+
+func (a *analysis) make(s *schemas.Series, r schemas.Resource, steps, season int) *framework.Status {
+	if s == nil || s.Len() == 0 {
+		return framework.NewStatus(framework.Rejected, schemas.InsufficientData, fmt.Sprintf("%s was never measured", r))
+	}
+	a.series, a.steps = s, steps
+	period := season
+	if period == 0 {
+		period = schemas.StepsPerDay(s.Step)
+	}
+	var ok bool
+	if a.mean, ok = window(s, period, steps); !ok {
+		return framework.NewStatus(framework.Rejected, schemas.InsufficientData, fmt.Sprintf("%s has too few measured buckets to try the bank's candidates out", r))
+	}
+	if p, ok := network.Peaks(s); ok {
+		if a.peaks, ok = window(p, period, min(steps, network.PeakHorizon)); ok {
+			a.max = p
+		}
+	}
+	return nil
+}
+
+// window prepares the forecast from the end of a series. The bank tries its
+// candidates out on the last week and looks back one more day from there.
+func window(s *schemas.Series, period, steps int) (*network.Window, bool) {
+	h := bank.NewHistory(s.Mean, period, s.Len()-8*period)
+	return network.NewWindow(h, s, period, s.Len(), steps, schemas.DefaultLevels())
+}
+
+var forecasters = sync.Pool{New: func() any { return network.NewForecaster(schemas.DefaultLevels()) }}
+
+func (a *analysis) forecast(weights, peakWeights *network.Weights) (*schemas.Forecast, bool) {
+	fc := forecasters.Get().(*network.Forecaster)
+	defer forecasters.Put(fc)
+	f, ok := fc.Forecast(a.mean, a.series, a.steps, weights)
+	if !ok || a.peaks == nil {
+		return f, ok
+	}
+	p, ok := fc.Forecast(a.peaks, a.max, min(a.steps, network.PeakHorizon), peakWeights)
+	if !ok {
+		return f, true
+	}
+	f.Peaks = p.Values
+	return f, true
+}
+
+// bankError returns the bank's backtest error over that of its baseline in one
+// band, of the means and, where they are known, of the peaks.
+func (a *analysis) bankError(band int) (float64, bool) {
+	e, ok := relative(&a.mean.Weights[band])
+	if ok && a.peaks != nil && band < len(a.peaks.Weights) {
+		if p, ok := relative(&a.peaks.Weights[band]); ok {
+			e = (e + p) / 2
+		}
+	}
+	return e, ok
+}
+
+func relative(w *bank.BandWeights) (float64, bool) {
+	switch {
+	case w.Loss != w.Loss || w.BaselineLoss != w.BaselineLoss:
+		return 0, false
+	case w.BaselineLoss > 0:
+		return w.Loss / w.BaselineLoss, true
+	case w.Loss == 0:
+		return 1, true // both are perfect
+	}
+	return 0, false
+}
