@@ -44,6 +44,7 @@ type Model struct {
 type SeriesScore struct {
 	Component ComponentID `json:"component"`
 	Resource  Resource    `json:"resource"`
+	Statistic Statistic   `json:"statistic"`
 	// Errors holds, per forecaster, one error a band (see [Bands]). A band in
 	// which a forecaster could not be tried is absent (null).
 	Errors map[string][]*BandError `json:"errors"`

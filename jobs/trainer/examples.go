@@ -18,10 +18,17 @@ import (
 // the rest.
 var stepsPerBand = [3]int{4, 8, 12}
 
+// target is one thing that is forecast: the means or the peaks of a series.
+type target struct {
+	series    *schemas.Series
+	statistic schemas.Statistic
+	horizon   int
+}
+
 // sampler turns series into examples for the network.
 type sampler struct {
-	period, horizon int
-	levels          []float64
+	period int
+	levels []float64
 	// holdout is how many of the newest steps are kept for validation.
 	holdout int
 	// windows is how many training windows one series contributes at most.
@@ -47,16 +54,17 @@ func (s *sampler) origins(n int) []int {
 }
 
 // train returns the training examples of all series.
-func (s *sampler) train(ctx context.Context, series []*schemas.Series) (*fit.Rows, error) {
-	return s.gather(ctx, series, func(h *bank.History, i int, y *schemas.Series, rows *fit.Rows) {
+func (s *sampler) train(ctx context.Context, targets []target) (*fit.Rows, error) {
+	return s.gather(ctx, targets, func(h *bank.History, i int, t target, rows *fit.Rows) {
+		y := t.series
 		rng := rand.New(rand.NewPCG(s.seed, uint64(i)))
 		end := y.Len() - s.holdout
 		for _, at := range s.origins(y.Len()) {
-			w, ok := network.NewWindow(h, y, s.period, at, s.horizon, s.levels)
+			w, ok := network.NewWindow(h, y, s.period, at, t.horizon, s.levels)
 			if !ok {
 				continue
 			}
-			for b, band := range schemas.Bands(s.horizon) {
+			for b, band := range schemas.Bands(t.horizon) {
 				last := min(band.Last, end-at)
 				for k := range stepsPerBand[b] {
 					step := band.First - 1 + k
@@ -77,14 +85,15 @@ func (s *sampler) train(ctx context.Context, series []*schemas.Series) (*fit.Row
 }
 
 // validate returns examples from the newest steps, which training leaves out.
-func (s *sampler) validate(ctx context.Context, series []*schemas.Series) (*fit.Rows, error) {
-	return s.gather(ctx, series, func(h *bank.History, i int, y *schemas.Series, rows *fit.Rows) {
+func (s *sampler) validate(ctx context.Context, targets []target) (*fit.Rows, error) {
+	return s.gather(ctx, targets, func(h *bank.History, i int, t target, rows *fit.Rows) {
+		y := t.series
 		for _, at := range s.holdoutOrigins(y.Len()) {
-			w, ok := network.NewWindow(h, y, s.period, at, s.horizon, s.levels)
+			w, ok := network.NewWindow(h, y, s.period, at, t.horizon, s.levels)
 			if !ok {
 				continue
 			}
-			for step := range min(s.horizon, y.Len()-at) {
+			for step := range min(t.horizon, y.Len()-at) {
 				// All of the first hour, then every fourth step: the far ones are many
 				// and alike.
 				if step < 4 || step%4 == 0 {
@@ -130,23 +139,23 @@ func (s *sampler) add(rows *fit.Rows, w *network.Window, y *schemas.Series, at, 
 
 // gather calls collect for every series, on all processors, and joins the rows
 // in the order of the series.
-func (s *sampler) gather(ctx context.Context, series []*schemas.Series, collect func(h *bank.History, i int, y *schemas.Series, rows *fit.Rows)) (*fit.Rows, error) {
-	parts := make([]fit.Rows, len(series))
+func (s *sampler) gather(ctx context.Context, targets []target, collect func(h *bank.History, i int, t target, rows *fit.Rows)) (*fit.Rows, error) {
+	parts := make([]fit.Rows, len(targets))
 	workers := runtime.GOMAXPROCS(0)
 	g, ctx := errgroup.WithContext(ctx)
 	for k := range workers {
 		g.Go(func() error {
 			var h *bank.History
-			for i := k; i < len(series); i += workers {
+			for i := k; i < len(targets); i += workers {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
 				if h == nil {
-					h = bank.NewHistory(series[i].Mean, s.period, 0)
+					h = bank.NewHistory(targets[i].series.Mean, s.period, 0)
 				} else {
-					h.Reset(series[i].Mean, s.period, 0)
+					h.Reset(targets[i].series.Mean, s.period, 0)
 				}
-				collect(h, i, series[i], &parts[i])
+				collect(h, i, targets[i], &parts[i])
 			}
 			return nil
 		})

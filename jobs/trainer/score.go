@@ -13,21 +13,21 @@ import (
 
 // score judges every forecaster on the newest steps of each series. Weights may
 // be nil.
-func (s *sampler) score(ctx context.Context, series []*schemas.Series, weights *network.Weights) ([]schemas.SeriesScore, error) {
-	scores := make([]schemas.SeriesScore, len(series))
+func (s *sampler) score(ctx context.Context, targets []target, weights *network.Weights) ([]schemas.SeriesScore, error) {
+	scores := make([]schemas.SeriesScore, len(targets))
 	workers := runtime.GOMAXPROCS(0)
 	g, ctx := errgroup.WithContext(ctx)
 	for k := range workers {
 		g.Go(func() error {
 			var f *network.Forecaster
-			for i := k; i < len(series); i += workers {
+			for i := k; i < len(targets); i += workers {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
 				if f == nil {
-					f = network.NewForecaster(s.period, s.horizon, s.levels)
+					f = network.NewForecaster(s.levels)
 				}
-				scores[i] = s.scoreSeries(f, series[i], weights)
+				scores[i] = s.scoreTarget(f, targets[i], weights)
 			}
 			return nil
 		})
@@ -35,8 +35,9 @@ func (s *sampler) score(ctx context.Context, series []*schemas.Series, weights *
 	return scores, g.Wait()
 }
 
-func (s *sampler) scoreSeries(f *network.Forecaster, y *schemas.Series, weights *network.Weights) schemas.SeriesScore {
-	bands := schemas.Bands(s.horizon)
+func (s *sampler) scoreTarget(f *network.Forecaster, t target, weights *network.Weights) schemas.SeriesScore {
+	y := t.series
+	bands := schemas.Bands(t.horizon)
 	names := []string{schemas.SeasonalNaive, schemas.Bank, schemas.Network}
 	tallies := make(map[string][]tally, len(names))
 	for _, n := range names {
@@ -44,12 +45,12 @@ func (s *sampler) scoreSeries(f *network.Forecaster, y *schemas.Series, weights 
 	}
 	h := bank.NewHistory(y.Mean, s.period, 0)
 	for _, at := range s.holdoutOrigins(y.Len()) {
-		steps := min(s.horizon, y.Len()-at)
+		steps := min(t.horizon, y.Len()-at)
 		made := map[string]*schemas.Forecast{}
 		if sf, ok := bank.SeasonalNaive(y, s.period, at, steps, s.levels); ok {
 			made[schemas.SeasonalNaive] = sf
 		}
-		if w, ok := network.NewWindow(h, y, s.period, at, s.horizon, s.levels); ok {
+		if w, ok := network.NewWindow(h, y, s.period, at, t.horizon, s.levels); ok {
 			if bf, ok := f.Forecast(w, y, steps, nil); ok {
 				made[schemas.Bank] = bf
 			}
@@ -74,11 +75,11 @@ func (s *sampler) scoreSeries(f *network.Forecaster, y *schemas.Series, weights 
 			}
 		}
 	}
-	score := schemas.SeriesScore{Component: y.Component, Resource: y.Resource, Errors: map[string][]*schemas.BandError{}}
-	for n, t := range tallies {
+	score := schemas.SeriesScore{Component: y.Component, Resource: y.Resource, Statistic: t.statistic, Errors: map[string][]*schemas.BandError{}}
+	for n, tally := range tallies {
 		errs, any := make([]*schemas.BandError, len(bands)), false
-		for b := range t {
-			errs[b] = t[b].bandError()
+		for b := range tally {
+			errs[b] = tally[b].bandError()
 			any = any || errs[b] != nil
 		}
 		if any {

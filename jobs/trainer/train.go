@@ -48,7 +48,7 @@ func DefaultOptions() Options {
 func Train(ctx context.Context, histories []schemas.History, o Options) (*schemas.Model, *network.Weights, error) {
 	levels := schemas.DefaultLevels()
 	m := &schemas.Model{CodeVersion: o.CodeVersion, Horizon: o.Horizon, Levels: levels, Seed: o.Fit.Seed}
-	var series []*schemas.Series
+	var targets []target
 	for i := range histories {
 		for _, r := range schemas.Resources() {
 			s := histories[i].Series[r]
@@ -67,10 +67,13 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 			if s.End().After(m.To) {
 				m.To = s.End()
 			}
-			series = append(series, s)
+			targets = append(targets, target{s, schemas.Mean, o.Horizon})
+			if p, ok := network.Peaks(s); ok {
+				targets = append(targets, target{p, schemas.Peak, min(o.Horizon, network.PeakHorizon)})
+			}
 		}
 	}
-	if len(series) == 0 {
+	if len(targets) == 0 {
 		m.Verdict = "no component has a measured series"
 		return m, nil, nil
 	}
@@ -79,13 +82,13 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 		m.Period = schemas.StepsPerDay(m.Step)
 	}
 	sm := &sampler{
-		period: m.Period, horizon: o.Horizon, levels: levels, holdout: m.Period,
-		windows: max(4, min(o.Windows, o.TotalWindows/len(series))), seed: o.Fit.Seed,
+		period: m.Period, levels: levels, holdout: m.Period,
+		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), seed: o.Fit.Seed,
 	}
 	// The trainer judges on the newest day, so that it needs one day to judge, one
 	// to learn from and one before that to look back on.
-	learnable := slices.DeleteFunc(slices.Clone(series), func(s *schemas.Series) bool {
-		return s.Valid() < s.Len()/2 || s.Len() < 3*m.Period
+	learnable := slices.DeleteFunc(slices.Clone(targets), func(t target) bool {
+		return t.series.Valid() < t.series.Len()/2 || t.series.Len() < 3*m.Period
 	})
 	train, err := sm.train(ctx, learnable)
 	if err != nil {
@@ -112,7 +115,7 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 			m.Verdict = fmt.Sprintf("not accepted: pinball loss on the newest day %.4f is not below the bank's %.4f", res.Loss, res.BankLoss)
 		}
 	}
-	if m.Scores, err = sm.score(ctx, series, weights); err != nil {
+	if m.Scores, err = sm.score(ctx, targets, weights); err != nil {
 		return nil, nil, err
 	}
 	if weights != nil {

@@ -22,9 +22,16 @@ type BandWeights struct {
 	// MAE and BaselineMAE are the weighted forecast's own mean absolute error
 	// over the backtest, and that of [Yesterday] over the same steps.
 	MAE, BaselineMAE float64
+	// Loss and BaselineLoss are the pinball losses, at LossLevel, of that quantile
+	// of the two: what predicting too little costs more than predicting too much.
+	Loss, BaselineLoss float64
 	// Residuals holds actual - forecast over the backtest, ascending.
 	Residuals []float64
 }
+
+// LossLevel is the quantile level at which the bank is compared with its
+// baseline: what a floor serves where nothing else is configured.
+const LossLevel = 0.8
 
 // Exponent is the power of the inverse error that makes a weight.
 var Exponent = [3]float64{12, 10, 10}
@@ -80,7 +87,7 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 }
 
 func weigh(band schemas.Band, tries []tryout, exponent float64) BandWeights {
-	w := BandWeights{Band: band, MAE: math.NaN(), BaselineMAE: math.NaN()}
+	w := BandWeights{Band: band, MAE: math.NaN(), BaselineMAE: math.NaN(), Loss: math.NaN(), BaselineLoss: math.NaN()}
 	var count [Count]int
 	for i := range tries {
 		for c, v := range tries[i].out {
@@ -125,8 +132,7 @@ func weigh(band schemas.Band, tries []tryout, exponent float64) BandWeights {
 		w.Weight[c] /= sum
 	}
 	w.Residuals = make([]float64, 0, len(tries))
-	var mae, base float64
-	n, nb := 0, 0
+	baseline := make([]float64, 0, len(tries))
 	for i := range tries {
 		x := &tries[i]
 		f := w.Combine(&x.out)
@@ -134,21 +140,26 @@ func weigh(band schemas.Band, tries []tryout, exponent float64) BandWeights {
 			continue
 		}
 		w.Residuals = append(w.Residuals, x.actual-f)
-		mae += math.Abs(x.actual - f)
-		n++
 		if v := x.out[Yesterday]; v == v {
-			base += math.Abs(x.actual - v)
-			nb++
+			baseline = append(baseline, x.actual-v)
 		}
 	}
-	slices.Sort(w.Residuals)
-	if n > 0 {
-		w.MAE = mae / float64(n)
-	}
-	if nb > 0 {
-		w.BaselineMAE = base / float64(nb)
-	}
+	w.MAE, w.Loss = judge(w.Residuals)
+	w.BaselineMAE, w.BaselineLoss = judge(baseline)
 	return w
+}
+
+// judge sorts residuals and returns their mean absolute value and the pinball
+// loss of their quantile of LossLevel, both NaN without residuals.
+func judge(residuals []float64) (mae, loss float64) {
+	slices.Sort(residuals)
+	q := orderstat.Quantile(residuals, LossLevel)
+	for _, r := range residuals {
+		mae += math.Abs(r)
+		loss += max(LossLevel*(r-q), (LossLevel-1)*(r-q))
+	}
+	n := float64(len(residuals))
+	return mae / n, loss / n
 }
 
 // Combine returns the weighted mean of the candidates that are there, NaN if

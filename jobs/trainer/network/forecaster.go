@@ -5,17 +5,13 @@ import "github.com/self-scaling/self-scaling/schemas"
 // Forecaster turns windows into forecasts and reuses its memory between them.
 // It is not safe for concurrent use.
 type Forecaster struct {
-	period, horizon int
 	levels          []float64
 	x, out, scratch []float32
 	steps           []Step
 }
 
-// NewForecaster returns a forecaster for series with the given period, horizon
-// and quantile levels.
-func NewForecaster(period, horizon int, levels []float64) *Forecaster {
-	return &Forecaster{period: period, horizon: horizon, levels: levels}
-}
+// NewForecaster returns a forecaster of the given quantile levels.
+func NewForecaster(levels []float64) *Forecaster { return &Forecaster{levels: levels} }
 
 // Forecast returns the quantiles of the next steps: the bank's own where weights
 // is nil, else with the network's correction. It reports false where the bank
@@ -56,4 +52,27 @@ func (f *Forecaster) Forecast(w *Window, s *schemas.Series, steps int, weights *
 		f.steps[i].Quantiles(correction, fc.Row(i))
 	}
 	return fc, true
+}
+
+// PeakHorizon is how many steps of peaks are forecast: four hours of quarter
+// hours. A floor looks no further ahead than until a pod would be Ready.
+const PeakHorizon = 16
+
+// Peaks returns the series of the highest readings of s, as a series to be
+// forecast like any other. It reports false where they are not known, or
+// nowhere within the last week more than 1 % above the mean, so that the mean
+// serves as well.
+func Peaks(s *schemas.Series) (*schemas.Series, bool) {
+	if s.Max == nil {
+		return nil, false
+	}
+	week := 7 * schemas.StepsPerDay(s.Step)
+	for i := max(0, s.Len()-week); i < s.Len(); i++ {
+		if s.Max[i] > 1.01*s.Mean[i] {
+			p := *s
+			p.Mean, p.Max = s.Max, nil
+			return &p, true
+		}
+	}
+	return nil, false
 }
