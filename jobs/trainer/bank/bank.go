@@ -64,6 +64,7 @@ type History struct {
 	median5 []float64
 	med14   []float64
 	resid   []float64 // y - median5, len(y) values
+	ahead   []float64 // y[i] - median5[i+P]: against the profile that forecasts the next period
 	weekly  []float64 // y[i] - y[i-W], len(y) values
 	scratch []float64
 }
@@ -87,6 +88,7 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	h.median5 = resize(h.median5, n+period)
 	h.med14 = resize(h.med14, n+period)
 	h.resid = resize(h.resid, n)
+	h.ahead = resize(h.ahead, n)
 	h.weekly = resize(h.weekly, n)
 	var buf [14]float64
 	for i := h.from; i < n+period; i++ {
@@ -126,8 +128,12 @@ func (h *History) Reset(y []float64, period, earliest int) {
 		}
 		h.med14[i] = m
 	}
+	for _, profile := range [][]float64{h.median3, h.median5, h.med14} {
+		bridge(profile[h.from:])
+	}
 	for i := h.from; i < n; i++ {
 		h.resid[i] = y[i] - h.median5[i]
+		h.ahead[i] = y[i] - h.median5[i+period]
 		h.weekly[i] = math.NaN()
 		if j := i - h.week; j >= 0 {
 			h.weekly[i] = y[i] - y[j]
@@ -151,6 +157,22 @@ func middle(sorted []float64) float64 {
 		return sorted[n/2]
 	}
 	return (sorted[n/2-1] + sorted[n/2]) / 2
+}
+
+// bridge fills the gaps of a profile, a time of day that was never measured,
+// with the value before, up to four steps on. A value after could come from a
+// day that an earlier origin must not see.
+func bridge(profile []float64) {
+	last, age := math.NaN(), 0
+	for i, v := range profile {
+		if v == v {
+			last, age = v, 0
+			continue
+		}
+		if age++; age <= 4 {
+			profile[i] = last
+		}
+	}
 }
 
 // medianOf returns the median of the values that are not missing.
@@ -183,13 +205,13 @@ type Origin struct {
 	last      float64 // newest value of the last 4 steps
 	lastFour  float64
 	lastDay   float64
-	level     float64 // median residual of the last period
+	level     float64 // median of the last period against the profile that forecasts the next one
 	resid1    float64 // newest residual of the last 4 steps
 	resid4    float64 // median residual of the last 4 steps
 	daily1    float64 // newest difference to yesterday
 	week1     float64 // newest difference to last week
 	weekLevel float64 // median difference to last week over the last period
-	median5   float64 // profile at the newest value
+	median5   float64 // at the newest value, the profile that forecasts the next period
 }
 
 // Origin gathers what the candidates need at origin t.
@@ -199,7 +221,7 @@ func (h *History) Origin(t int) Origin {
 	o.last = h.lastValid(h.y, t, 4)
 	o.lastFour = h.medianOf(h.y[from4:t])
 	o.lastDay = h.medianOf(h.y[fromP:t])
-	o.level = orZero(h.medianOf(h.resid[fromP:t]))
+	o.level = orZero(h.medianOf(h.ahead[fromP:t]))
 	o.resid1 = orZero(h.lastValid(h.resid, t, 4))
 	o.resid4 = orZero(h.medianOf(h.resid[from4:t]))
 	o.week1 = orZero(h.lastValid(h.weekly, t, 4))
@@ -210,7 +232,7 @@ func (h *History) Origin(t int) Origin {
 			break
 		}
 	}
-	o.median5 = o.last - o.resid1
+	o.median5 = o.last - orZero(h.lastValid(h.ahead, t, 4))
 	return o
 }
 

@@ -156,6 +156,7 @@ type machine struct {
 	q       int
 	graph   *gorgonia.ExprGraph
 	vm      gorgonia.VM
+	output  *gorgonia.Node
 	x, c, y *gorgonia.Node
 	xv      []float32
 	cv      []float32
@@ -245,10 +246,16 @@ func newMachine(w *network.Weights, batch int) (*machine, error) {
 	if _, err := gorgonia.Grad(loss, m.weights...); err != nil {
 		return nil, err
 	}
-	m.vm = gorgonia.NewTapeMachine(g, gorgonia.BindDualValues(m.weights...))
+	m.output = h
+	m.restart()
 	m.grads = gorgonia.NodesToValueGrads(m.weights)
 	m.solver = gorgonia.NewAdamSolver()
 	return m, nil
+}
+
+// restart makes the machine that runs the graph as it is now.
+func (m *machine) restart() {
+	m.vm = gorgonia.NewTapeMachine(m.graph, gorgonia.BindDualValues(m.weights...))
 }
 
 func constant(g *gorgonia.ExprGraph, name string, rows, cols int, value func(i, j int) float32) *gorgonia.Node {
@@ -274,9 +281,8 @@ func (m *machine) load(r *Rows, index []int) {
 	}
 }
 
-// step runs the graph forwards and backwards and applies Adam (Kingma and Ba,
-// "Adam: A Method for Stochastic Optimization", 2015).
-func (m *machine) step(rate float64) error {
+// run takes the loaded examples through the graph, forwards and backwards.
+func (m *machine) run() error {
 	for _, in := range []struct {
 		node  *gorgonia.Node
 		value *tensor.Dense
@@ -285,7 +291,13 @@ func (m *machine) step(rate float64) error {
 			return err
 		}
 	}
-	if err := m.vm.RunAll(); err != nil {
+	return m.vm.RunAll()
+}
+
+// step runs the graph and applies Adam (Kingma and Ba, "Adam: A Method for
+// Stochastic Optimization", 2015).
+func (m *machine) step(rate float64) error {
+	if err := m.run(); err != nil {
 		return err
 	}
 	for _, n := range m.weights {

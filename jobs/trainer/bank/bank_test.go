@@ -1,0 +1,250 @@
+package bank_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+const day = 96
+
+// daily returns days of a sine between 1 and 3 with noise of the given size.
+func daily(days int, noise float64) []float64 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	y := make([]float64, days*day)
+	for i := range y {
+		y[i] = 2 + math.Sin(2*math.Pi*float64(i)/day) + noise*rng.NormFloat64()
+	}
+	return y
+}
+
+func forecast(y []float64, t, horizon int) ([]bank.BandWeights, []float64) {
+	h := bank.NewHistory(y, day, t-8*day)
+	w := h.Weigh(t, horizon)
+	o := h.Origin(t)
+	out := make([]float64, horizon)
+	for step := range out {
+		var c [bank.Count]float64
+		h.At(&o, step, &c)
+		b := 0
+		for step >= w[b].Band.Last {
+			b++
+		}
+		out[step] = w[b].Combine(&c)
+	}
+	return w, out
+}
+
+func TestCandidatesSayWhatTheirNamesPromise(t *testing.T) {
+	// 20 days whose value is the number of the day; the last day is missing
+	// nothing, and the origin is at the start of day 20.
+	y := make([]float64, 20*day)
+	for i := range y {
+		y[i] = float64(i / day)
+	}
+	h := bank.NewHistory(y, day, 10*day)
+	o := h.Origin(20 * day)
+	var got [bank.Count]float64
+	h.At(&o, 0, &got)
+	for c, want := range map[bank.Candidate]float64{
+		bank.Yesterday:  19,
+		bank.Median3:    18,
+		bank.Median5:    17,
+		bank.Median14:   12.5,
+		bank.LastFour:   19,
+		bank.LastDay:    19,
+		bank.LastValue:  19,
+		bank.LastWeek:   13,
+		bank.TwoWeeks:   9.5,
+		bank.MedianWeek: 15,
+		// Yesterday lies 3 above the median of the five days before it, and 2 above
+		// the median that forecasts today.
+		bank.Level:          20,
+		bank.HalfLevel:      20,
+		bank.MedianResidual: 20,
+		bank.YesterdayDrift: 20,
+		bank.WeekDrift:      20,
+		bank.WeekLevel:      20,
+		// Against the profile that forecasts today, yesterday lies 2 above.
+		bank.Increment: 19,
+	} {
+		if math.Abs(got[c]-want) > 1e-9 {
+			t.Errorf("%s = %v, want %v", c, got[c], want)
+		}
+	}
+}
+
+func TestNothingAtOrAfterTheOriginIsRead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		seed := rapid.Uint64().Draw(t, "seed")
+		rng := rand.New(rand.NewPCG(seed, 1))
+		days := rapid.IntRange(2, 17).Draw(t, "days")
+		y := make([]float64, days*day)
+		for i := range y {
+			y[i] = rng.Float64()
+			if rng.IntN(10) == 0 {
+				y[i] = math.NaN()
+			}
+		}
+		at := rapid.IntRange(day+8, len(y)).Draw(t, "origin")
+		past := append([]float64(nil), y[:at]...)
+		for i := at; i < len(y); i++ {
+			y[i] = 1e6
+		}
+		w1, f1 := forecast(past, at, day)
+		w2, f2 := forecast(y, at, day)
+		for b := range w1 {
+			if w1[b].Weight != w2[b].Weight {
+				t.Fatalf("weights of band %d depend on the future", b)
+			}
+		}
+		for i := range f1 {
+			if f1[i] != f2[i] && !(math.IsNaN(f1[i]) && math.IsNaN(f2[i])) {
+				t.Fatalf("step %d is %v with the future unknown and %v with it known", i, f1[i], f2[i])
+			}
+		}
+	})
+}
+
+func TestWeightsFollowTheSeries(t *testing.T) {
+	flat := make([]float64, 8*day)
+	for i := range flat {
+		flat[i] = 5
+	}
+	shifted := daily(8, 0)
+	for i := 5 * day; i < len(shifted); i++ {
+		shifted[i] += 3
+	}
+	gappy := daily(8, .01)
+	for i := range gappy {
+		if i%3 == 0 {
+			gappy[i] = math.NaN()
+		}
+	}
+	for name, tc := range map[string]struct {
+		y      []float64
+		within float64 // mean absolute error over the next day
+		future func(step int) float64
+	}{
+		"a flat series goes on flat": {flat, 1e-12, func(int) float64 { return 5 }},
+		"a daily series repeats": {daily(8, 0), 1e-9, func(i int) float64 {
+			return 2 + math.Sin(2*math.Pi*float64(i)/day)
+		}},
+		"after a shift of the level the new level holds": {shifted, .1, func(i int) float64 {
+			return 5 + math.Sin(2*math.Pi*float64(i)/day)
+		}},
+		"a third of the times of day never measured is bridged": {gappy, .05, func(i int) float64 {
+			return 2 + math.Sin(2*math.Pi*float64(i)/day)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			weights, f := forecast(tc.y, len(tc.y), day)
+			mae := 0.0
+			for i, v := range f {
+				mae += math.Abs(v-tc.future(i)) / float64(len(f))
+			}
+			if !(mae <= tc.within) {
+				t.Errorf("mean absolute error %v, want at most %v", mae, tc.within)
+			}
+			for _, w := range weights {
+				sum := 0.0
+				for _, v := range w.Weight {
+					sum += v
+				}
+				if math.Abs(sum-1) > 1e-9 {
+					t.Errorf("weights of steps %d to %d add up to %v, want 1", w.Band.First, w.Band.Last, sum)
+				}
+			}
+		})
+	}
+}
+
+func TestTheBankBeatsYesterdayOnNoise(t *testing.T) {
+	y := daily(10, .3)
+	weights, _ := forecast(y, len(y), day)
+	for _, w := range weights {
+		if !(w.MAE < .85*w.BaselineMAE) || !(w.Loss < .9*w.BaselineLoss) {
+			t.Errorf("steps %d to %d: mean absolute error %.3f and loss %.3f, yesterday's %.3f and %.3f", w.Band.First, w.Band.Last, w.MAE, w.Loss, w.BaselineMAE, w.BaselineLoss)
+		}
+	}
+}
+
+func TestTooLittleHistoryGivesNoForecastAndNoNumber(t *testing.T) {
+	for name, y := range map[string][]float64{
+		"nothing measured": {},
+		"one value":        {1},
+		"only gaps":        {math.NaN(), math.NaN(), math.NaN(), math.NaN(), math.NaN()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			weights, f := forecast(y, len(y), 4)
+			if len(weights[0].Residuals) != 0 {
+				t.Errorf("residuals %v from nothing", weights[0].Residuals)
+			}
+			for _, v := range f {
+				if !math.IsNaN(v) {
+					t.Errorf("forecast %v from nothing", v)
+				}
+			}
+		})
+	}
+}
+
+func series(y []float64) *schemas.Series {
+	return &schemas.Series{
+		Component: schemas.ComponentID{Service: "shop", Component: "web"}, Resource: schemas.CPU,
+		Start: time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC), Step: 15 * time.Minute, Mean: y,
+	}
+}
+
+func TestSeasonalNaive(t *testing.T) {
+	levels := schemas.DefaultLevels()
+	t.Run("repeats yesterday and spreads as the days differ", func(t *testing.T) {
+		y := make([]float64, 4*day)
+		for i := range y {
+			y[i] = 10 + float64(i%day) + float64(i/day%2) // every other day is one higher
+		}
+		f, ok := bank.SeasonalNaive(series(y), day, len(y), day, levels)
+		if !ok {
+			t.Fatal("no forecast")
+		}
+		if err := f.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := f.At(7, .9)-f.At(7, .1), 2.0; math.Abs(got-want) > 1e-9 {
+			t.Errorf("spread %v, want %v", got, want)
+		}
+	})
+	t.Run("bridges a gap by the day before", func(t *testing.T) {
+		y := daily(3, 0)
+		y[2*day+5] = math.NaN()
+		f, ok := bank.SeasonalNaive(series(y), day, len(y), day, levels)
+		if !ok || math.Abs(f.At(5, .5)-y[day+5]) > 1e-9 {
+			t.Errorf("step 5 = %v, want %v", f.At(5, .5), y[day+5])
+		}
+	})
+	t.Run("has no answer within the first day", func(t *testing.T) {
+		if _, ok := bank.SeasonalNaive(series(daily(1, 0)[:90]), day, 90, day, levels); ok {
+			t.Error("a forecast from less than a day")
+		}
+	})
+}
+
+// BenchmarkForecast is what one series costs in an inference run: profiles,
+// backtests of all candidates, weights and the forecast of a day.
+func BenchmarkForecast(b *testing.B) {
+	for _, days := range []int{5, 28} {
+		b.Run(time.Duration(days*24*int(time.Hour)).String(), func(b *testing.B) {
+			y := daily(days, .2)
+			b.ReportAllocs()
+			for b.Loop() {
+				forecast(y, len(y), day)
+			}
+		})
+	}
+}

@@ -1,0 +1,190 @@
+package fit
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"gorgonia.org/gorgonia"
+
+	"github.com/self-scaling/self-scaling/jobs/trainer/network"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+var levels = schemas.DefaultLevels()
+
+// lesson returns examples in which what really happens is the bank's error of
+// twice the first feature, plus a little noise: something to be learned.
+func lesson(n int, seed uint64) *Rows {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	r := &Rows{}
+	for range n {
+		x := make([]float32, network.NumFeatures)
+		for i := range x {
+			x[i] = float32(rng.NormFloat64())
+		}
+		r.Features = append(r.Features, x...)
+		for _, l := range levels {
+			r.Offsets = append(r.Offsets, float32(4*(l-.5)))
+		}
+		r.Actual = append(r.Actual, 2*x[0]+float32(.1*rng.NormFloat64()))
+	}
+	return r
+}
+
+func options() Options {
+	return Options{Hidden: []int{16, 16}, Batch: 64, Epochs: 12, LearningRate: 5e-3, Seed: 1}
+}
+
+func TestTrainingLearnsWhatTheBankDoesNotSee(t *testing.T) {
+	res, err := Train(t.Context(), lesson(4096, 1), lesson(512, 2), levels, nil, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !(res.Loss < .5*res.BankLoss) {
+		t.Errorf("loss %.4f, want less than half of the bank's %.4f", res.Loss, res.BankLoss)
+	}
+	if err := res.Weights.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheSameSeedGivesTheSameBytes(t *testing.T) {
+	train, validate := lesson(512, 1), lesson(64, 2)
+	var first []byte
+	for i := range 2 {
+		res, err := Train(t.Context(), train, validate, levels, nil, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := res.Weights.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = data
+		} else if diff := cmp.Diff(first, data); diff != "" {
+			t.Error("two trainings with one seed gave different weights")
+		}
+	}
+	o := options()
+	o.Seed = 2
+	res, err := Train(t.Context(), train, validate, levels, nil, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, _ := res.Weights.Encode(); cmp.Equal(first, data) {
+		t.Error("another seed gave the same weights")
+	}
+}
+
+func TestNothingToLearnKeepsTheStartingPoint(t *testing.T) {
+	// What happens has nothing to do with the features, and the validation
+	// examples are the bank's own quantiles to the letter.
+	noise := lesson(256, 1)
+	rng := rand.New(rand.NewPCG(9, 9))
+	for i := range noise.Actual {
+		noise.Actual[i] = float32(50 * rng.NormFloat64())
+	}
+	exact := lesson(64, 2)
+	clear(exact.Offsets)
+	clear(exact.Actual)
+	res, err := Train(t.Context(), noise, exact, levels, nil, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Loss > res.BankLoss {
+		t.Errorf("loss %v is above the bank's %v", res.Loss, res.BankLoss)
+	}
+}
+
+func TestForwardEqualsGorgonia(t *testing.T) {
+	const rows = 48
+	rng := rand.New(rand.NewPCG(5, 5))
+	w := network.New(levels, []int{32, 32}, rng.NormFloat64)
+	for i := range w.Layers {
+		for j := range w.Layers[i].Bias {
+			w.Layers[i].Bias[j] = float32(rng.NormFloat64())
+		}
+	}
+	last := &w.Layers[len(w.Layers)-1]
+	for i := range last.Weight {
+		last.Weight[i] = float32(rng.NormFloat64())
+	}
+	m, err := newMachine(w, rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	examples := lesson(rows, 3)
+	index := make([]int, rows)
+	for i := range index {
+		index[i] = i
+	}
+	m.load(examples, index)
+	var got gorgonia.Value
+	gorgonia.Read(m.output, &got)
+	m.restart()
+	if err := m.run(); err != nil {
+		t.Fatal(err)
+	}
+	want := make([]float32, rows*len(levels))
+	w.Forward(examples.Features, rows, want, nil)
+	for i, v := range got.Data().([]float32) {
+		if d := math.Abs(float64(v - want[i])); d > 1e-5*max(1, math.Abs(float64(v))) {
+			t.Fatalf("output %d is %v here and %v in Gorgonia", i, want[i], v)
+		}
+	}
+}
+
+func TestTrainingStopsWhenToldTo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	o := options()
+	o.Progress = func(epoch, _ int, _ float64) {
+		if epoch == 2 {
+			cancel()
+		}
+	}
+	if _, err := Train(ctx, lesson(512, 1), lesson(64, 2), levels, nil, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want canceled", err)
+	}
+}
+
+func TestBadExamplesAreRefused(t *testing.T) {
+	poisoned := lesson(256, 1)
+	poisoned.Actual[17] = float32(math.NaN())
+	for name, train := range map[string]*Rows{"none": {}, "one is NaN": poisoned} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Train(t.Context(), train, lesson(64, 2), levels, nil, options())
+			if schemas.CodeOf(err) != schemas.CodeInvalidData {
+				t.Errorf("error %v, want invalid data", err)
+			}
+		})
+	}
+}
+
+// BenchmarkStep is one optimiser step of the network that production trains.
+func BenchmarkStep(b *testing.B) {
+	o := DefaultOptions()
+	rng := rand.New(rand.NewPCG(1, 1))
+	m, err := newMachine(network.New(levels, o.Hidden, rng.NormFloat64), o.Batch)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer m.close()
+	rows := lesson(o.Batch, 1)
+	index := make([]int, o.Batch)
+	for i := range index {
+		index[i] = i
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		m.load(rows, index)
+		if err := m.step(1e-3); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package orderstat_test
+
+import (
+	"math"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/self-scaling/self-scaling/jobs/trainer/orderstat"
+)
+
+func TestMedian(t *testing.T) {
+	for name, tc := range map[string]struct {
+		values []float64
+		want   float64
+	}{
+		"one value":              {[]float64{3}, 3},
+		"odd count":              {[]float64{5, 1, 3}, 3},
+		"even count is averaged": {[]float64{4, 1, 3, 2}, 2.5},
+		"ties":                   {[]float64{2, 2, 2, 9}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := orderstat.Median(tc.values); got != tc.want {
+				t.Errorf("Median = %v, want %v", got, tc.want)
+			}
+		})
+	}
+	if got := orderstat.Median(nil); !math.IsNaN(got) {
+		t.Errorf("Median of nothing = %v, want NaN", got)
+	}
+}
+
+func TestSelectAgreesWithSorting(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		values := rapid.SliceOfN(rapid.Float64Range(-5, 5), 1, 200).Draw(t, "values")
+		k := rapid.IntRange(0, len(values)-1).Draw(t, "rank")
+		sorted := slices.Sorted(slices.Values(values))
+		if got := orderstat.Select(values, k); got != sorted[k] {
+			t.Fatalf("Select(%d) = %v, want %v", k, got, sorted[k])
+		}
+		for i, v := range values {
+			if i < k && v > values[k] || i > k && v < values[k] {
+				t.Fatalf("value %v at %d is on the wrong side of rank %d (%v)", v, i, k, values[k])
+			}
+		}
+	})
+}
+
+func TestQuantileInterpolatesBetweenRanks(t *testing.T) {
+	sorted := []float64{0, 10, 20, 30, 40}
+	for p, want := range map[float64]float64{0: 0, .25: 10, .5: 20, .625: 25, .9: 36, 1: 40} {
+		if got := orderstat.Quantile(sorted, p); math.Abs(got-want) > 1e-12 {
+			t.Errorf("Quantile(%v) = %v, want %v", p, got, want)
+		}
+	}
+	if got := orderstat.Quantile(nil, .5); !math.IsNaN(got) {
+		t.Errorf("Quantile of nothing = %v, want NaN", got)
+	}
+}
