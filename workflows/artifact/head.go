@@ -113,22 +113,11 @@ func (s *Store) Advance(ctx context.Context, p schemas.Pipeline, run string, bui
 	if err := schemas.ValidateRunID(run); err != nil {
 		return Head{}, 0, err
 	}
-	for lost := uint64(0); ; {
-		numbers, err := s.headNumbers(ctx, p)
-		if err != nil {
-			return Head{}, 0, err
-		}
-		var number uint64 = 1
-		if len(numbers) > 0 {
-			number = numbers[0] + 1
-		}
-		if number <= lost {
-			return Head{}, 0, schemas.Errorf(schemas.CodeUnavailable, "store lists no head of %s above %d although %d exists: its listings are out of date", p, number-1, lost)
-		}
-		prev, err := s.firstValid(ctx, p, numbers, nil)
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return Head{}, 0, err
-		}
+	prev, number, err := s.current(ctx, p)
+	if err != nil {
+		return Head{}, 0, err
+	}
+	for {
 		if prev != nil {
 			if h, ok, err := s.headOf(ctx, prev, run); ok || err != nil {
 				return h, Repeated, err
@@ -144,21 +133,43 @@ func (s *Store) Advance(ctx context.Context, p schemas.Pipeline, run string, bui
 		if m.Run == "" {
 			m.Run = run
 		}
-		h, data, err := encodeHead(nextHead(p, number, run, prev, m))
+		h, data, err := encodeHead(nextHead(p, number+1, run, prev, m))
 		if err != nil {
 			return Head{}, 0, err
 		}
-		_, err = s.create(ctx, h.Key(), data)
+		existing, err := s.create(ctx, h.Key(), data)
 		switch {
-		case errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound):
-			// Somebody else has the number, or had it until a moment ago.
-			lost = number
-		case err != nil:
-			return Head{}, 0, fmt.Errorf("advance %s: %w", p, err)
-		default:
+		case err == nil:
 			return h, Committed, nil
+		case !errors.Is(err, ErrExists):
+			return Head{}, 0, fmt.Errorf("advance %s: %w", p, err)
+		}
+		// Somebody else has the number, and their head is the one to build upon.
+		number++
+		other, err := decodeHead(p, number, existing)
+		switch {
+		case err == nil:
+			prev = &other
+		case invalid(err):
+			s.passOver(p, number, err)
+		default:
+			return Head{}, 0, err
 		}
 	}
+}
+
+// current returns the newest valid head, nil where there is none, and the
+// highest number that is taken, 0 where none is.
+func (s *Store) current(ctx context.Context, p schemas.Pipeline) (*Head, uint64, error) {
+	numbers, err := s.headNumbers(ctx, p)
+	if err != nil || len(numbers) == 0 {
+		return nil, 0, err
+	}
+	h, err := s.firstValid(ctx, p, numbers, nil)
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return h, numbers[0], err
 }
 
 func nextHead(p schemas.Pipeline, number uint64, run string, prev *Head, m Manifest) Head {

@@ -70,6 +70,8 @@ func (s *Store) create(ctx context.Context, key string, data []byte) (existing [
 		// found somebody else's object does not matter to the caller, who has
 		// to try again.
 		return nil, err
+	case errors.Is(readErr, ErrNotFound):
+		return nil, schemas.Errorf(schemas.CodeUnavailable, "create %s: an object that stood there is gone again", key)
 	case readErr != nil:
 		return nil, readErr
 	}
