@@ -5,7 +5,7 @@ import "github.com/self-scaling/self-scaling/schemas"
 // Baseline is the name of the forecaster that every other one is measured
 // against: it repeats what was used one day ago. A forecaster without a
 // backtest is believed less than this one.
-const Baseline = "SeasonalNaive"
+const Baseline = schemas.SeasonalNaive
 
 // BacktestErrors says how wrong one forecaster has been about one resource of
 // one component, for each band of [schemas.Bands] over the horizon of the run.

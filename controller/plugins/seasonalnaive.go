@@ -33,51 +33,65 @@ const (
 	spreadDays     = 7    // days of differences that the spread is taken from
 	minDifferences = 24   // fewer say nothing about the tails
 	minSeason      = 0.25 // share of the day's phases that must be known
+	peakSteps      = 16   // steps whose peaks are forecast: the bands of the first hours
 )
 
 // Forecast rejects a resource that has not been measured for a day, or so
-// little that less than a quarter of the day's phases are known.
+// little that less than a quarter of the day's phases are known. Where the
+// highest readings are known too, the peaks of the first hours are forecast in
+// the same way.
 func (SeasonalNaive) Forecast(_ context.Context, _ *framework.CycleState, c *framework.Candidate, r schemas.Resource, steps int) (*schemas.Forecast, *framework.Status) {
 	s := c.Series[r]
 	day := schemas.StepsPerDay(s.Step)
 	if s.Len() < day {
 		return nil, rejected(schemas.InsufficientData, fmt.Sprintf("%d buckets are known; a day has %d", s.Len(), day))
 	}
-	season, known := lastSeason(s, day)
-	if known == 0 || float64(known) < minSeason*float64(day) {
+	f := schemas.NewForecast(s, steps, schemas.DefaultLevels())
+	known, ok := repeat(s.Mean, day, f.Levels, f.Values, r.Limit())
+	if !ok {
 		return nil, rejected(schemas.InsufficientData, fmt.Sprintf("%d of the day's %d buckets are known", known, day))
 	}
-	spread := differences(s, day)
-	if len(spread) < minDifferences {
-		spread = deviations(s)
-	}
-	levels := schemas.DefaultLevels()
-	offsets := make([]float64, len(levels))
-	for i, level := range levels {
-		offsets[i] = quantile(spread, level)
-	}
-	f := schemas.NewForecast(s, steps, levels)
-	for i := range steps {
-		row := f.Row(i)
-		for j := range levels {
-			row[j] = min(max(0, season[i%day]+offsets[j]), r.Limit())
+	if s.Max != nil {
+		peaks := make([]float64, min(steps, peakSteps)*len(f.Levels))
+		if _, ok := repeat(s.Max, day, f.Levels, peaks, r.Limit()); ok {
+			f.Peaks = peaks
 		}
 	}
 	return f, nil
 }
 
+// repeat fills values, one row of levels a step, from usage. It returns how many
+// of the day's phases are known and whether they are enough.
+func repeat(usage []float64, day int, levels, values []float64, limit float64) (known int, ok bool) {
+	season, known := lastSeason(usage, day)
+	if known == 0 || float64(known) < minSeason*float64(day) {
+		return known, false
+	}
+	spread := differences(usage, day)
+	if len(spread) < minDifferences {
+		spread = deviations(usage)
+	}
+	for j, level := range levels {
+		offset := quantile(spread, level)
+		for i := 0; i*len(levels) < len(values); i++ {
+			values[i*len(levels)+j] = min(max(0, season[i%day]+offset), limit)
+		}
+	}
+	return known, true
+}
+
 // lastSeason returns the newest known value of each phase of the day, the first
 // being that of the bucket after the series, and how many are known. A phase
 // that is never known takes the median of those that are.
-func lastSeason(s *schemas.Series, day int) (season []float64, known int) {
+func lastSeason(usage []float64, day int) (season []float64, known int) {
 	season = make([]float64, day)
 	var values []float64
 	for i := range season {
 		season[i] = math.NaN()
-		for j := s.Len() - day + i; j >= 0; j -= day {
-			if !math.IsNaN(s.Mean[j]) {
-				season[i] = s.Mean[j]
-				values = append(values, s.Mean[j])
+		for j := len(usage) - day + i; j >= 0; j -= day {
+			if !math.IsNaN(usage[j]) {
+				season[i] = usage[j]
+				values = append(values, usage[j])
 				break
 			}
 		}
@@ -95,10 +109,10 @@ func lastSeason(s *schemas.Series, day int) (season []float64, known int) {
 }
 
 // differences returns y(s) - y(s-day) of the last week, sorted.
-func differences(s *schemas.Series, day int) []float64 {
+func differences(usage []float64, day int) []float64 {
 	var out []float64
-	for i := max(day, s.Len()-spreadDays*day); i < s.Len(); i++ {
-		if d := s.Mean[i] - s.Mean[i-day]; !math.IsNaN(d) {
+	for i := max(day, len(usage)-spreadDays*day); i < len(usage); i++ {
+		if d := usage[i] - usage[i-day]; !math.IsNaN(d) {
 			out = append(out, d)
 		}
 	}
@@ -107,9 +121,9 @@ func differences(s *schemas.Series, day int) []float64 {
 }
 
 // deviations returns all values less their median, sorted.
-func deviations(s *schemas.Series) []float64 {
+func deviations(usage []float64) []float64 {
 	var out []float64
-	for _, v := range s.Mean {
+	for _, v := range usage {
 		if !math.IsNaN(v) {
 			out = append(out, v)
 		}

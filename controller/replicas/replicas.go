@@ -177,7 +177,8 @@ func Conclude(d *schemas.Decision) {
 }
 
 // Release gives the operator's own minReplicas back and says why. What had been
-// computed stays in the record, followed by a clamp.
+// computed stays in the record, followed by a clamp. Like [Keep] and [Limit] it
+// is for a decision that uses a forecast, or has no demands at all.
 func Release(d *schemas.Decision, reason schemas.Reason, message string) {
 	clamp(d, ClampReleased, d.MinReplicas, d.Policy.MinReplicas, message)
 	d.MaxReplicas = d.Policy.MaxReplicas

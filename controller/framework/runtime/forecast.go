@@ -192,20 +192,24 @@ func (f *Framework) believe(ctx context.Context, state *framework.CycleState, c 
 	return winners, nil
 }
 
-// compose takes each band from its winner.
+// compose takes each band from its winner. Peaks go as far as every winner on
+// the way has them.
 func compose(answers []*schemas.Forecast, winners []int, bands []schemas.Band) *schemas.Forecast {
 	first := answers[winners[0]]
 	if !slices.ContainsFunc(winners, func(w int) bool { return w != winners[0] }) {
 		return first
 	}
 	out := *first
-	out.Values = make([]float64, len(first.Values))
-	out.Forecasters = make([]string, len(bands))
+	out.Values, out.Peaks = make([]float64, 0, len(first.Values)), nil
+	out.Forecasters = make([]string, 0, len(bands))
 	n := len(first.Levels)
 	for b, band := range bands {
 		from := answers[winners[b]]
-		out.Forecasters[b] = from.Forecasters[b]
-		copy(out.Values[(band.First-1)*n:band.Last*n], from.Values[(band.First-1)*n:band.Last*n])
+		out.Forecasters = append(out.Forecasters, from.Forecasters[b])
+		out.Values = append(out.Values, from.Values[(band.First-1)*n:band.Last*n]...)
+		if start, end := band.First-1, min(band.Last, from.PeakSteps()); out.PeakSteps() == start && end > start {
+			out.Peaks = append(out.Peaks, from.Peaks[start*n:end*n]...)
+		}
 	}
 	return &out
 }
@@ -217,11 +221,15 @@ func atLevels(f *schemas.Forecast, levels []float64) *schemas.Forecast {
 		return f
 	}
 	out := *f
-	out.Levels = levels
-	out.Values = make([]float64, 0, f.Steps()*len(levels))
+	out.Levels, out.Values, out.Peaks = levels, nil, nil
 	for i := range f.Steps() {
 		for _, level := range levels {
 			out.Values = append(out.Values, f.At(i, level))
+		}
+	}
+	for i := range f.PeakSteps() {
+		for _, level := range levels {
+			out.Peaks = append(out.Peaks, f.PeakAt(i, level))
 		}
 	}
 	return &out

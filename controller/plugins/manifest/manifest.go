@@ -101,6 +101,11 @@ func HPA(c *framework.Candidate, d *schemas.Decision) (*autoscalingv2.Horizontal
 			continue
 		}
 		percent := max(1, int32(math.Round(100*d.Policy.Utilization(r))))
+		for _, demand := range d.Demands {
+			if demand.Resource == r { // the formula may have its own
+				percent = max(1, int32(math.Round(100*demand.Utilization)))
+			}
+		}
 		hpa.Spec.Metrics = append(hpa.Spec.Metrics, autoscalingv2.MetricSpec{
 			Type: autoscalingv2.ResourceMetricSourceType,
 			Resource: &autoscalingv2.ResourceMetricSource{
