@@ -29,7 +29,8 @@ const RunObjects = runShards*(runFiles+1) + 1
 // Run does what the runs of the product do: it reads what is current, stores a
 // few files of different sizes for each of its shards, commits a manifest a
 // shard, and then advances a pipeline by what the shards have made. Runs are
-// numbered from 0 and follow each other; one that is interrupted is begun anew.
+// numbered from 0 and follow each other; one that is interrupted is begun anew,
+// and one that is done can be repeated.
 func Run(ctx context.Context, s *artifact.Store, number int) error {
 	run, start := runID(number), runStart(number)
 	current, err := s.LatestValid(ctx, schemas.SamplesHead, s.VerifyHead)
@@ -38,20 +39,25 @@ func Run(ctx context.Context, s *artifact.Store, number int) error {
 	}
 	var inputs []artifact.Input
 	if err == nil {
-		if current.Run == run {
-			return nil // done, and killed before it could say so
-		}
 		in, err := current.Input()
 		if err != nil {
 			return err
 		}
 		inputs = []artifact.Input{in}
 	}
-	random := rand.NewChaCha8([32]byte{byte(number), byte(number >> 8), byte(number >> 16)})
 	for shard := range runShards {
+		random := rand.NewChaCha8([32]byte{byte(number), byte(number >> 8), byte(number >> 16), byte(shard)})
 		m := artifact.Manifest{
 			Kind: "samples", Run: run, Step: "collect", Shard: fmt.Sprintf("%04d", shard), Writer: "test",
 			Inputs: inputs, From: start, To: start.Add(schemas.DefaultStep),
+		}
+		// What is committed is done: made again, it could come from newer inputs.
+		_, err := s.ReadManifest(ctx, m.Key())
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, artifact.ErrNotFound) {
+			return err
 		}
 		for file := range runFiles {
 			data := make([]byte, 100<<(4*file)+int(random.Uint64()%1000))
