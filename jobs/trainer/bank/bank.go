@@ -32,6 +32,7 @@ const (
 	LastDay                         // median of the last P values, flat
 	LastValue                       // the last value, flat
 	YesterdayDrift                  // y[i-P] + last difference to yesterday, decaying
+	YesterdayLevel                  // y[i-P] + the median difference to yesterday over the last hours
 	Increment                       // last value + the step of Median5 since then
 	LastWeek                        // y[i-W]
 	WeekLevel                       // y[i-W] + level of the last day against the week before, + decaying residual
@@ -44,7 +45,7 @@ const (
 
 var candidateNames = [numCandidates]string{
 	"yesterday", "median3", "median5", "half-level", "level", "median-residual", "last-four", "last-day", "last-value",
-	"yesterday-drift", "increment", "last-week", "week-level", "week-drift", "two-weeks", "median14", "median-week",
+	"yesterday-drift", "yesterday-level", "increment", "last-week", "week-level", "week-drift", "two-weeks", "median14", "median-week",
 }
 
 // String returns the candidate's name.
@@ -65,8 +66,10 @@ type History struct {
 	med14   []float64
 	resid   []float64 // y - median5, len(y) values
 	ahead   []float64 // y[i] - median5[i+P]: against the profile that forecasts the next period
+	daily   []float64 // y[i] - y[i-P], len(y) values
 	weekly  []float64 // y[i] - y[i-W], len(y) values
 	scratch []float64
+	tries   [3][]tryout // per band
 }
 
 // NewHistory prepares a series for forecasts from origins at or after the index
@@ -89,6 +92,7 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	h.med14 = resize(h.med14, n+period)
 	h.resid = resize(h.resid, n)
 	h.ahead = resize(h.ahead, n)
+	h.daily = resize(h.daily, n)
 	h.weekly = resize(h.weekly, n)
 	var buf [14]float64
 	for i := h.from; i < n+period; i++ {
@@ -134,6 +138,10 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	for i := h.from; i < n; i++ {
 		h.resid[i] = y[i] - h.median5[i]
 		h.ahead[i] = y[i] - h.median5[i+period]
+		h.daily[i] = math.NaN()
+		if j := i - period; j >= 0 {
+			h.daily[i] = y[i] - y[j]
+		}
 		h.weekly[i] = math.NaN()
 		if j := i - h.week; j >= 0 {
 			h.weekly[i] = y[i] - y[j]
@@ -209,6 +217,7 @@ type Origin struct {
 	resid1    float64 // newest residual of the last 4 steps
 	resid4    float64 // median residual of the last 4 steps
 	daily1    float64 // newest difference to yesterday
+	dailyFew  float64 // median difference to yesterday over the last 8 steps
 	week1     float64 // newest difference to last week
 	weekLevel float64 // median difference to last week over the last period
 	median5   float64 // at the newest value, the profile that forecasts the next period
@@ -226,12 +235,8 @@ func (h *History) Origin(t int) Origin {
 	o.resid4 = orZero(h.medianOf(h.resid[from4:t]))
 	o.week1 = orZero(h.lastValid(h.weekly, t, 4))
 	o.weekLevel = orZero(h.medianOf(h.weekly[fromP:t]))
-	for i := t - 1; i >= max(h.from, t-4, h.period); i-- {
-		if d := h.y[i] - h.y[i-h.period]; d == d {
-			o.daily1 = d
-			break
-		}
-	}
+	o.daily1 = orZero(h.lastValid(h.daily, t, 4))
+	o.dailyFew = orZero(h.medianOf(h.daily[max(h.from, t-8):t]))
 	o.median5 = o.last - orZero(h.lastValid(h.ahead, t, 4))
 	return o
 }
@@ -300,6 +305,7 @@ func (h *History) At(o *Origin, step int, out *[Count]float64) {
 	out[LastDay] = o.lastDay
 	out[LastValue] = o.last
 	out[YesterdayDrift] = yesterday + o.daily1*fast
+	out[YesterdayLevel] = yesterday + o.dailyFew
 	out[Increment] = o.last + m5 - o.median5
 	out[LastWeek] = week
 	out[WeekLevel] = week + o.weekLevel + (o.week1-o.weekLevel)*slow

@@ -69,6 +69,7 @@ func TestCandidatesSayWhatTheirNamesPromise(t *testing.T) {
 		bank.HalfLevel:      20,
 		bank.MedianResidual: 20,
 		bank.YesterdayDrift: 20,
+		bank.YesterdayLevel: 20,
 		bank.WeekDrift:      20,
 		bank.WeekLevel:      20,
 		// Against the profile that forecasts today, yesterday lies 2 above.

@@ -48,7 +48,10 @@ type tryout struct {
 // week.
 func (h *History) Weigh(t, horizon int) []BandWeights {
 	bands := schemas.Bands(horizon)
-	tries := make([][]tryout, len(bands))
+	tries := h.tries[:len(bands)]
+	for b := range tries {
+		tries[b] = tries[b][:0]
+	}
 	try := func(origin, first, last int) {
 		o := h.Origin(origin)
 		for step := first - 1; step < last && origin+step < t; step++ {
@@ -81,6 +84,7 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 	}
 	weights := make([]BandWeights, len(bands))
 	for b, band := range bands {
+		h.tries[b] = tries[b] // the next series finds the memory
 		weights[b] = weigh(band, tries[b], Exponent[b])
 	}
 	return weights
