@@ -69,14 +69,16 @@ type History struct {
 	daily   []float64 // y[i] - y[i-P], len(y) values
 	weekly  []float64 // y[i] - y[i-W], len(y) values
 	scratch []float64
-	tries   [3][]tryout // per band
+	near    map[int][]tryout // tries by origin, of the near bands
+	far     map[int][]tryout // and of the rest of the horizon
+	arena   arena
 }
 
 // NewHistory prepares a series for forecasts from origins at or after the index
 // earliest. Period is the number of steps in a season, a day unless told
 // otherwise. Missing values are NaN.
 func NewHistory(y []float64, period, earliest int) *History {
-	h := &History{scratch: make([]float64, 0, max(period, 16))}
+	h := &History{scratch: make([]float64, 0, max(period, 16)), near: map[int][]tryout{}, far: map[int][]tryout{}}
 	h.Reset(y, period, earliest)
 	return h
 }
@@ -85,6 +87,9 @@ func NewHistory(y []float64, period, earliest int) *History {
 func (h *History) Reset(y []float64, period, earliest int) {
 	n := len(y)
 	h.y, h.period, h.week = y, period, 7*period
+	clear(h.near)
+	clear(h.far)
+	h.arena.reset()
 	// A level looks back one period from the origin.
 	h.from = max(0, earliest-period)
 	h.median3 = resize(h.median3, n+period)

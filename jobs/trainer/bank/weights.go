@@ -36,11 +36,75 @@ const LossLevel = 0.8
 // Exponent is the power of the inverse error that makes a weight.
 var Exponent = [3]float64{12, 10, 10}
 
-// tryout is one backtest forecast of one step.
-type tryout struct {
-	actual float64
-	out    [Count]float64
+// tryout is what really happened less what each candidate had forecast, for one
+// step from one past origin. It is NaN for a candidate that had no forecast, and
+// for all of them where the step was not measured.
+type tryout [Count]float64
+
+// tryouts holds the tries of one origin, for the steps from first on.
+type tryouts struct {
+	first int
+	tries []tryout
 }
+
+// shortHorizon is how far the frequent origins look: the first two bands.
+const shortHorizon = 16
+
+// try returns the tries of one origin: the steps of the near bands, or those
+// beyond them. What it has once computed it keeps, because neighbouring
+// forecasts of one series are weighed on the same origins.
+func (h *History) try(origin int, far bool, horizon int) tryouts {
+	cache, first, last := &h.near, 0, shortHorizon
+	if far {
+		cache, first, last = &h.far, shortHorizon, horizon
+	}
+	if kept, ok := (*cache)[origin]; ok && len(kept) >= last-first {
+		return tryouts{first, kept}
+	}
+	o := h.Origin(origin)
+	tries := h.arena.take(last - first)
+	for k := range tries {
+		actual := math.NaN()
+		if i := origin + first + k; i < len(h.y) {
+			actual = h.y[i]
+		}
+		var out [Count]float64
+		if actual == actual {
+			h.At(&o, first+k, &out)
+		}
+		for c, v := range out {
+			tries[k][c] = actual - v
+		}
+	}
+	(*cache)[origin] = tries
+	return tryouts{first, tries}
+}
+
+// arena hands out tries and takes them all back at once.
+type arena struct {
+	blocks [][]tryout
+	block  int
+	used   int
+}
+
+const arenaBlock = 1024
+
+func (a *arena) take(n int) []tryout {
+	if n > arenaBlock {
+		return make([]tryout, n)
+	}
+	if a.block < len(a.blocks) && a.used+n > arenaBlock {
+		a.block, a.used = a.block+1, 0
+	}
+	if a.block == len(a.blocks) {
+		a.blocks = append(a.blocks, make([]tryout, arenaBlock))
+	}
+	out := a.blocks[a.block][a.used : a.used+n : a.used+n]
+	a.used += n
+	return out
+}
+
+func (a *arena) reset() { a.block, a.used = 0, 0 }
 
 // Weigh backtests the candidates before origin t and returns their weights for
 // each band of the horizon. Bands of the next hours are tried from many origins
@@ -48,64 +112,75 @@ type tryout struct {
 // week.
 func (h *History) Weigh(t, horizon int) []BandWeights {
 	bands := schemas.Bands(horizon)
-	tries := h.tries[:len(bands)]
-	for b := range tries {
-		tries[b] = tries[b][:0]
-	}
-	try := func(origin, first, last int) {
-		o := h.Origin(origin)
-		for step := first - 1; step < last && origin+step < t; step++ {
-			actual := h.y[origin+step]
-			if actual != actual {
-				continue
+	tried := make([][]*tryout, len(bands))
+	collect := func(ts tryouts) {
+		for k := range ts.tries {
+			step := ts.first + k
+			if step >= horizon {
+				break
 			}
-			for b, band := range bands {
-				if step+1 >= band.First && step+1 <= band.Last {
-					var x tryout
-					x.actual = actual
-					h.At(&o, step, &x.out)
-					tries[b] = append(tries[b], x)
-				}
+			b := 0
+			for step >= bands[b].Last {
+				b++
 			}
+			tried[b] = append(tried[b], &ts.tries[k])
 		}
 	}
-	short := min(16, horizon)
+	short := min(shortHorizon, horizon)
 	every := max(1, h.period/12)
 	earliest := max(h.from+min(h.period, t/2), 4)
-	for k := 0; k < 36; k++ {
-		if origin := t - 4 - k*every; origin >= earliest {
-			try(origin, 1, short)
+	for b, band := range bands {
+		n := 36 * (band.Last - band.First + 1)
+		if band.First > shortHorizon {
+			n = 7 * (band.Last - band.First + 1)
 		}
+		tried[b] = make([]*tryout, 0, n)
+	}
+	// The origins lie on a grid of their own, so that the next forecasts of this
+	// series are weighed on the same ones.
+	newest := (t - 4) / every * every
+	for k := range 36 {
+		origin := newest - k*every
+		if origin < earliest {
+			break
+		}
+		ts := h.try(origin, false, horizon)
+		ts.tries = ts.tries[:min(short, t-origin)]
+		collect(ts)
 	}
 	for k := 1; k <= 7 && horizon > short; k++ {
-		if origin := t - k*h.period; origin >= earliest {
-			try(origin, short+1, horizon)
+		origin := t/every*every - k*h.period
+		if origin < earliest {
+			break
 		}
+		ts := h.try(origin, true, horizon)
+		ts.tries = ts.tries[:max(0, min(horizon-short, t-origin-short))]
+		collect(ts)
 	}
 	weights := make([]BandWeights, len(bands))
 	for b, band := range bands {
-		h.tries[b] = tries[b] // the next series finds the memory
-		weights[b] = weigh(band, tries[b], Exponent[b])
+		weights[b] = weigh(band, tried[b], Exponent[b])
 	}
 	return weights
 }
 
-func weigh(band schemas.Band, tries []tryout, exponent float64) BandWeights {
+func weigh(band schemas.Band, tries []*tryout, exponent float64) BandWeights {
 	w := BandWeights{Band: band, MAE: math.NaN(), BaselineMAE: math.NaN(), Loss: math.NaN(), BaselineLoss: math.NaN()}
 	var count [Count]int
-	for i := range tries {
-		for c, v := range tries[i].out {
-			if v == v {
-				w.Error[c] += math.Abs(tries[i].actual - v)
+	for _, x := range tries {
+		for c, r := range x {
+			if r == r {
+				w.Error[c] += math.Abs(r)
 				count[c]++
 			}
 		}
 	}
+	// A candidate that could only be tried on few of the steps is not comparable
+	// with the others.
+	most := slices.Max(count[:])
 	best := math.Inf(1)
 	for c := range w.Error {
-		// A candidate that could only be tried on few of the steps is not
-		// comparable with the others.
-		if count[c]*2 < len(tries) || count[c] == 0 {
+		if count[c] == 0 || count[c]*2 < most {
 			w.Error[c] = math.NaN()
 			continue
 		}
@@ -117,18 +192,14 @@ func weigh(band schemas.Band, tries []tryout, exponent float64) BandWeights {
 	if math.IsInf(best, 1) {
 		return w
 	}
-	floor := best * 1e-3
 	sum := 0.0
 	for c, e := range w.Error {
-		if e != e {
-			continue
-		}
-		if best == 0 {
-			if e == 0 {
-				w.Weight[c] = 1
-			}
-		} else {
-			w.Weight[c] = math.Pow(best/max(e, floor), exponent)
+		switch {
+		case e != e:
+		case e == best:
+			w.Weight[c] = 1
+		case best > 0:
+			w.Weight[c] = math.Pow(best/e, exponent)
 		}
 		sum += w.Weight[c]
 	}
@@ -137,15 +208,14 @@ func weigh(band schemas.Band, tries []tryout, exponent float64) BandWeights {
 	}
 	w.Residuals = make([]float64, 0, len(tries))
 	baseline := make([]float64, 0, len(tries))
-	for i := range tries {
-		x := &tries[i]
-		f := w.Combine(&x.out)
-		if f != f {
+	for _, x := range tries {
+		r := w.Combine((*[Count]float64)(x))
+		if r != r {
 			continue
 		}
-		w.Residuals = append(w.Residuals, x.actual-f)
-		if v := x.out[Yesterday]; v == v {
-			baseline = append(baseline, x.actual-v)
+		w.Residuals = append(w.Residuals, r)
+		if b := x[Yesterday]; b == b {
+			baseline = append(baseline, b)
 		}
 	}
 	w.MAE, w.Loss = judge(w.Residuals)
