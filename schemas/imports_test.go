@@ -38,7 +38,7 @@ var ours = map[string][]string{
 	"workflows/workflowstest": {"schemas", "workflows"},
 
 	// Steps never import each other: they meet in the store.
-	"jobs":           {"schemas", "workflows/artifact"},
+	"jobs":           {"schemas", "workflows", "workflows/artifact"},
 	"jobs/collector": {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/history", "jobs/collector/..."},
 	"jobs/samples":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples/..."},
 	"jobs/history":   {"schemas", "schemas/columnar", "jobs/history/..."},

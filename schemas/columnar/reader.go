@@ -140,13 +140,30 @@ func (r *Reader) Groups() int { return len(r.first) }
 func (r *Reader) Attribute(key string) string { return r.attributes[key] }
 
 // Group reads row group i and checks its values and the order of its rows.
-func (r *Reader) Group(i int) (f Frame, err error) {
+func (r *Reader) Group(i int) (Frame, error) {
+	f, err := r.columns(i, len(r.schema.Columns))
+	if err != nil {
+		return nil, err
+	}
+	if err := r.schema.checkFrame(r.name, f, r.first[i]); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// names reads the columns of row group i that name its components, and leaves
+// the other columns without rows.
+func (r *Reader) names(i int) (Frame, error) { return r.columns(i, keys-1) }
+
+// columns reads the first n columns of row group i.
+func (r *Reader) columns(i, n int) (f Frame, err error) {
 	defer recoverCorrupt(r.name, &err)
 	group := r.file.RowGroup(i)
 	rows := int(group.NumRows())
-	f = NewFrame(r.schema, rows)
+	f = make(Frame, len(r.schema.Columns))
 	levels := make([]int16, rows)
-	for k, c := range r.schema.Columns {
+	for k, c := range r.schema.Columns[:n] {
+		f[k] = newVector(c, rows)
 		column, err := group.Column(k)
 		if err != nil {
 			return nil, schemas.Errorf(schemas.CodeCorrupt, "%s: column %s: %w", r.name, c.Name, err)
@@ -154,9 +171,6 @@ func (r *Reader) Group(i int) (f Frame, err error) {
 		if err := readColumn(column, c, &f[k], levels); err != nil {
 			return nil, schemas.Errorf(schemas.CodeCorrupt, "%s: column %s of row group %d: %w", r.name, c.Name, i, err)
 		}
-	}
-	if err := r.schema.checkFrame(r.name, f, r.first[i]); err != nil {
-		return nil, err
 	}
 	return f, nil
 }

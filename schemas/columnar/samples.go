@@ -448,3 +448,25 @@ func (r *Reader) step() (time.Duration, error) {
 	}
 	return step, nil
 }
+
+// Components returns the components of the file in order. It reads their names
+// only.
+func (s *SamplesReader) Components() ([]schemas.ComponentID, error) {
+	var out []schemas.ComponentID
+	for g := range s.groups {
+		f, err := s.r.names(g)
+		if err != nil {
+			return nil, err
+		}
+		err = s.r.components(f, func(id schemas.ComponentID, _, _ int) error {
+			if len(out) == 0 || out[len(out)-1] != id {
+				out = append(out, id)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

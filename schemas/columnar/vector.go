@@ -31,18 +31,21 @@ type Frame []Vector
 func NewFrame(s *Schema, n int) Frame {
 	f := make(Frame, len(s.Columns))
 	for i, c := range s.Columns {
-		switch {
-		case c.Kind == Text:
-			f[i].Texts, f[i].Index = []string{""}, make([]uint32, n)
-		case c.Kind == Real:
-			f[i].Reals = make([]float64, n)
-		case c.Kind == Flag:
-			f[i].Flags = make([]bool, n)
-		default:
-			f[i].Ints = make([]int64, n)
-		}
+		f[i] = newVector(c, n)
 	}
 	return f
+}
+
+func newVector(c Column, n int) Vector {
+	switch c.Kind {
+	case Text:
+		return Vector{Texts: []string{""}, Index: make([]uint32, n)}
+	case Real:
+		return Vector{Reals: make([]float64, n)}
+	case Flag:
+		return Vector{Flags: make([]bool, n)}
+	}
+	return Vector{Ints: make([]int64, n)}
 }
 
 func (v *Vector) len(k Kind) int {
