@@ -77,6 +77,17 @@ func (s *Series) Slice(from, to int) Series {
 	return out
 }
 
+// Measured returns the series from its first bucket that is not missing on,
+// sharing this one's memory. It is empty where nothing was measured.
+func (s *Series) Measured() Series {
+	for i, v := range s.Mean {
+		if !math.IsNaN(v) {
+			return s.Slice(i, len(s.Mean))
+		}
+	}
+	return s.Slice(len(s.Mean), len(s.Mean))
+}
+
 // StepsPerDay returns how many buckets make a day.
 func StepsPerDay(step time.Duration) int { return int(24 * time.Hour / step) }
 

@@ -51,8 +51,13 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 	var targets []target
 	for i := range histories {
 		for _, r := range schemas.Resources() {
-			s := histories[i].Series[r]
-			if s == nil || s.Len() == 0 {
+			known := histories[i].Series[r]
+			if known == nil {
+				continue
+			}
+			measured := known.Measured()
+			s := &measured
+			if s.Len() == 0 {
 				continue
 			}
 			if m.Step == 0 {

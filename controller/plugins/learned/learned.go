@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/self-scaling/self-scaling/controller/framework"
+	"github.com/self-scaling/self-scaling/controller/framework/runtime"
 	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
 	"github.com/self-scaling/self-scaling/jobs/trainer/network"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -132,9 +133,11 @@ func analyse(state *framework.CycleState, c *framework.Candidate, r schemas.Reso
 }
 
 func (a *analysis) make(s *schemas.Series, r schemas.Resource, steps, season int) *framework.Status {
-	if s == nil || s.Len() == 0 {
+	if s == nil || s.LastValid() < 0 {
 		return framework.NewStatus(framework.Rejected, schemas.InsufficientData, fmt.Sprintf("%s was never measured", r))
 	}
+	measured := s.Measured()
+	s = &measured
 	a.series, a.steps = s, steps
 	period := season
 	if period == 0 {
@@ -198,4 +201,17 @@ func relative(w *bank.BandWeights) (float64, bool) {
 		return 1, true // both are perfect
 	}
 	return 0, false
+}
+
+// Factories returns the plugins of this package by name, to be registered by a
+// program. Neither takes arguments.
+func Factories(models *Library, season int) map[string]runtime.Factory {
+	none := func(args []byte) error {
+		var empty struct{}
+		return framework.DecodeArgs(args, &empty)
+	}
+	return map[string]runtime.Factory{
+		schemas.Bank:    func(args []byte) (framework.Plugin, error) { return NewBank(season), none(args) },
+		schemas.Network: func(args []byte) (framework.Plugin, error) { return NewNetwork(models, season), none(args) },
+	}
 }

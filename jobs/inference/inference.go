@@ -1,0 +1,229 @@
+// Package inference is the step that acts: every 15 minutes it forecasts from
+// the newest samples with the newest accepted models, turns the forecasts into
+// floors and has them bound, and keeps what it said and decided.
+package inference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/self-scaling/self-scaling/controller/framework"
+	"github.com/self-scaling/self-scaling/controller/framework/runtime"
+	"github.com/self-scaling/self-scaling/controller/plugins"
+	"github.com/self-scaling/self-scaling/controller/plugins/learned"
+	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/forecasts"
+	"github.com/self-scaling/self-scaling/jobs/models"
+	"github.com/self-scaling/self-scaling/jobs/samples"
+	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
+)
+
+// Catalog knows what operators want and what their cluster runs.
+type Catalog interface {
+	// Policy returns what is wanted for a component.
+	Policy(id schemas.ComponentID) schemas.Policy
+	// Target returns the workload behind a component, nil where none is known.
+	Target(id schemas.ComponentID) *framework.Target
+}
+
+// Config is what a program decides for its inference step.
+type Config struct {
+	// Profile names the plugins that decide.
+	Profile runtime.Profile
+	// Plugins are the binders for the kind of cluster at hand, and whoever wants
+	// to be told.
+	Plugins []framework.Plugin
+	// Catalog is asked once per component and run.
+	Catalog func(ctx context.Context) (Catalog, error)
+	// HistoryDays is how far back forecasts look; 0 means 28 days.
+	HistoryDays int
+	// Season is the number of steps in a season; 0 means a day.
+	Season int
+	// Table keeps the samples; its zero value works.
+	Table samples.Options
+	// Done, if not nil, is told what a run has made.
+	Done func(forecasts.Set, []runtime.Result)
+}
+
+// DefaultHistoryDays is how far back forecasts look where nothing else is
+// configured.
+const DefaultHistoryDays = 28
+
+// New returns the step. It forecasts for the end of the newest bucket in the
+// table of samples, as long as that does not lie behind what an earlier run has
+// already acted upon: a run that comes late changes nothing.
+func New(c Config) jobs.Func {
+	if c.HistoryDays == 0 {
+		c.HistoryDays = DefaultHistoryDays
+	}
+	return func(ctx context.Context, env jobs.Env) error { return c.run(ctx, env) }
+}
+
+func (c *Config) run(ctx context.Context, env jobs.Env) error {
+	previous, acted, err := forecasts.Latest(ctx, env.Store)
+	if err != nil {
+		return fmt.Errorf("read the decisions before: %w", err)
+	}
+	if acted && previous.Run == env.Run {
+		env.Log.InfoContext(ctx, "this run has been made before", "run", env.Run)
+		return nil
+	}
+	snapshot, err := samples.New(env.Store, c.Table).Snapshot(ctx)
+	if errors.Is(err, artifact.ErrNotFound) {
+		env.Log.InfoContext(ctx, "no samples have been collected yet")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the samples: %w", err)
+	}
+	from, to := snapshot.Window(env.Now, c.HistoryDays)
+	if acted && previous.DataUntil.After(to) {
+		env.Log.WarnContext(ctx, "superseded: a run with newer data has already acted", "until", to, "acted", previous.DataUntil)
+		return nil
+	}
+	inputs, err := inputOf(snapshot.Head)
+	if err != nil {
+		return err
+	}
+	fw, modelInputs, err := c.framework(ctx, env)
+	if err != nil {
+		return err
+	}
+	candidates, err := c.candidates(ctx, env, snapshot, from, to, previous.Decisions)
+	if err != nil {
+		return err
+	}
+	for _, f := range snapshot.Lost() {
+		env.Log.WarnContext(ctx, "samples are missing: a file is damaged", "key", f.Key)
+	}
+	results := fw.Run(ctx, env.Run, candidates)
+	set := forecasts.Set{Run: env.Run, Now: env.Now, DataUntil: to}
+	for i := range results {
+		r := &results[i]
+		if r.Decision == nil {
+			return schemas.Errorf(schemas.CodeUnavailable, "interrupted before %s: %w", r.Candidate.Component, r.Status.Err())
+		}
+		set.Decisions = append(set.Decisions, *r.Decision)
+		for _, res := range schemas.Resources() {
+			if f := r.Forecasts[res]; f != nil {
+				set.Forecasts = append(set.Forecasts, f)
+			}
+		}
+		if r.Status.Code() == framework.Error {
+			env.Log.ErrorContext(ctx, "component failed", "component", r.Candidate.Component.String(), "plugin", r.Status.Plugin(), "reason", r.Status.Message())
+		}
+	}
+	_, outcome, err := forecasts.Write(ctx, env.Store, env.Version, set, append(inputs, modelInputs...))
+	if err != nil {
+		return fmt.Errorf("keep the decisions: %w", err)
+	}
+	report(ctx, env.Log, set, outcome)
+	if c.Done != nil {
+		c.Done(set, results)
+	}
+	return nil
+}
+
+func inputOf(h artifact.Head) ([]artifact.Input, error) {
+	in, err := h.Input()
+	return []artifact.Input{in}, err
+}
+
+// framework makes the plugins, with the newest models. Without a model the
+// forecasters that need none go on.
+func (c *Config) framework(ctx context.Context, env jobs.Env) (*runtime.Framework, []artifact.Input, error) {
+	library := learned.NewLibrary()
+	trained, head, err := models.Latest(ctx, env.Store)
+	var inputs []artifact.Input
+	switch {
+	case errors.Is(err, artifact.ErrNotFound):
+		env.Log.InfoContext(ctx, "no model has been trained yet")
+	case err != nil && schemas.CodeOf(err) == schemas.CodeUnavailable:
+		return nil, nil, fmt.Errorf("read the models: %w", err)
+	case err != nil:
+		// A model that cannot be read is no reason to stop: the bank needs none.
+		env.Log.WarnContext(ctx, "the models cannot be used", "error", err.Error())
+	default:
+		if inputs, err = inputOf(head); err != nil {
+			return nil, nil, err
+		}
+		for _, t := range trained {
+			library.Add(t.Model, t.Weights)
+		}
+	}
+	registry := plugins.NewRegistry()
+	for name, factory := range learned.Factories(library, c.Season) {
+		if err := registry.Register(name, factory); err != nil {
+			return nil, nil, err
+		}
+	}
+	fw, err := runtime.New(registry, c.Profile, runtime.Options{Plugins: c.Plugins})
+	return fw, inputs, err
+}
+
+// candidates returns the components with samples on the days of the window.
+func (c *Config) candidates(ctx context.Context, env jobs.Env, snapshot *samples.Snapshot, from, to time.Time, previous []schemas.Decision) ([]*framework.Candidate, error) {
+	ids, err := snapshot.Components(ctx, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("list the components: %w", err)
+	}
+	histories, err := snapshot.Histories(ctx, ids, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("read the histories: %w", err)
+	}
+	catalog, err := c.Catalog(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the policies: %w", err)
+	}
+	before := make(map[schemas.ComponentID]*schemas.Decision, len(previous))
+	for i := range previous {
+		before[previous[i].Component] = &previous[i]
+	}
+	candidates := make([]*framework.Candidate, 0, len(histories))
+	for i := range histories {
+		candidates = append(candidates, NewCandidate(&histories[i], env.Now, catalog, before[histories[i].Component]))
+	}
+	return candidates, nil
+}
+
+// NewCandidate returns a component as the plugins see it.
+func NewCandidate(h *schemas.History, now time.Time, catalog Catalog, previous *schemas.Decision) *framework.Candidate {
+	return &framework.Candidate{
+		Component: h.Component,
+		Now:       now,
+		Policy:    catalog.Policy(h.Component),
+		Series:    h.Series,
+		Requests:  h.Requests,
+		Target:    catalog.Target(h.Component),
+		Previous:  previous,
+	}
+}
+
+// report writes one line about the run.
+func report(ctx context.Context, log *slog.Logger, set forecasts.Set, outcome artifact.Outcome) {
+	count := map[schemas.Reason]int{}
+	applied := 0
+	for i := range set.Decisions {
+		count[set.Decisions[i].Reason]++
+		if set.Decisions[i].Applied {
+			applied++
+		}
+	}
+	reasons := make([]any, 0, len(count))
+	for r, n := range count {
+		reasons = append(reasons, slog.Int(string(r), n))
+	}
+	slices.SortFunc(reasons, func(a, b any) int {
+		if a.(slog.Attr).Key < b.(slog.Attr).Key {
+			return -1
+		}
+		return 1
+	})
+	log.InfoContext(ctx, "decided", "run", set.Run, "components", len(set.Decisions), "forecasts", len(set.Forecasts),
+		"applied", applied, "until", set.DataUntil, "outcome", outcome.String(), slog.Group("reasons", reasons...))
+}
