@@ -81,6 +81,12 @@ func ValidateKey(key string) error {
 	return nil
 }
 
+// IsPrefix reports whether a valid key can begin with prefix. Drivers answer a
+// listing of any other prefix with nothing.
+func IsPrefix(prefix string) bool {
+	return prefix == "" || ValidateKey(prefix) == nil || ValidateKey(prefix+"x") == nil
+}
+
 func validSegment(s string) bool {
 	if s == "" || len(s) > 255 || s[0] == '.' {
 		return false

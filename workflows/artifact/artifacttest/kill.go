@@ -186,7 +186,7 @@ func TestKill(t *testing.T, location string, open OpenAt, kills int, seed uint64
 	duration := time.Since(begun) / 5
 
 	random := rand.New(rand.NewPCG(seed, 0))
-	left := make([]int, RunObjects) // by number of objects that the interrupted run had left
+	left := make([]int, RunObjects+1) // by number of objects that the interrupted run had left
 	for killed := 0; killed < kills; {
 		p := start(t, location, fmt.Sprintf("runs %d 1000", next))
 		delay := time.Duration(random.Int64N(int64(2 * duration)))

@@ -217,18 +217,12 @@ func (b *Bucket) List(ctx context.Context, prefix string, yield func(artifact.Ob
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	folder, _ := splitPrefix(prefix)
-	if folder != "" && artifact.ValidateKey(strings.TrimSuffix(folder, "/")) != nil {
-		return nil // no key begins so
+	if !artifact.IsPrefix(prefix) {
+		return nil
 	}
+	folder := prefix[:strings.LastIndexByte(prefix, '/')+1]
 	_, err := b.list(ctx, folder, prefix, yield)
 	return err
-}
-
-// splitPrefix cuts a prefix behind its last '/'.
-func splitPrefix(prefix string) (folder, rest string) {
-	i := strings.LastIndexByte(prefix, '/') + 1
-	return prefix[:i], prefix[i:]
 }
 
 // list lists the folder whose keys begin with folder, "" or ending with a '/',

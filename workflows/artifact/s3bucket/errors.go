@@ -57,7 +57,7 @@ func misconfigured(err error) bool {
 
 // explain turns the error of the last attempt into the one that the caller sees.
 func (c Config) explain(op, key string, err error) error {
-	what := fmt.Sprintf("%s %s in s3 bucket %s at %s", op, key, c.Bucket, c.Endpoint)
+	what := fmt.Sprintf("%s in s3 bucket %s at %s", strings.TrimSpace(op+" "+key), c.Bucket, c.Endpoint)
 	r, ok := answer(err)
 	if !ok {
 		// What is left of the client's error repeats neither the request nor its

@@ -172,6 +172,9 @@ func (b *Bucket) put(ctx context.Context, op, key string, data []byte, opts func
 
 // List implements [artifact.Bucket].
 func (b *Bucket) List(ctx context.Context, prefix string, yield func(artifact.ObjectInfo) bool) error {
+	if !artifact.IsPrefix(prefix) {
+		return ctx.Err()
+	}
 	opts := minio.ListObjectsOptions{Prefix: b.object(prefix), Recursive: true}
 	for {
 		stopped, progress := false, false
