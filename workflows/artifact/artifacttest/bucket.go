@@ -345,21 +345,27 @@ func testModel(t *testing.T, b artifact.Bucket) {
 				}
 				delete(model, k)
 			},
-			"": func(t *rapid.T) {
-				got := make(map[string]string)
-				err := b.List(ctx, prefix, func(o artifact.ObjectInfo) bool {
-					data, err := b.Get(ctx, o.Key)
-					if err != nil {
-						t.Fatal(err)
+			"get": func(t *rapid.T) {
+				k := prefix + key.Draw(t, "key")
+				data, err := b.Get(ctx, k)
+				want, exists := model[k]
+				if exists == errors.Is(err, artifact.ErrNotFound) || exists && err != nil || string(data) != want {
+					t.Fatalf("get %s returns %q, %v; want %q (exists: %t)", k, data, err, want, exists)
+				}
+			},
+			"list": func(t *rapid.T) {
+				p := prefix + rapid.SampledFrom([]string{"", "c", "c/", "c."}).Draw(t, "prefix")
+				want, got := make(map[string]int64), make(map[string]int64)
+				for k, v := range model {
+					if strings.HasPrefix(k, p) {
+						want[k] = int64(len(v))
 					}
-					got[o.Key] = string(data)
-					return true
-				})
-				if err != nil {
+				}
+				if err := b.List(ctx, p, func(o artifact.ObjectInfo) bool { got[o.Key] = o.Size; return true }); err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff(model, got); diff != "" {
-					t.Fatalf("objects (-want +got):\n%s", diff)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Fatalf("keys that begin with %s, and sizes (-want +got):\n%s", p, diff)
 				}
 			},
 		})
