@@ -1,0 +1,7 @@
+// Package hpaoracle compares the autoscaler of the simulated cluster
+// (controller/sim/hpa) with the one of Kubernetes, and the manifests that we
+// write with the validation of its API server. It is a module of its own,
+// because it links Kubernetes. From the top folder:
+//
+//	cd test/hpaoracle && go test ./...
+package hpaoracle
