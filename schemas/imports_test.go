@@ -37,26 +37,29 @@ var ours = map[string][]string{
 	"workflows/batch":         {"schemas", "workflows"},
 	"workflows/workflowstest": {"schemas", "workflows"},
 
+	"jobs": {"schemas", "workflows", "workflows/artifact"},
+	// What several steps read or write: tables on the store, and history files.
+	"jobs/samples":   {"schemas", "schemas/columnar", "workflows/artifact"},
+	"jobs/models":    {"schemas", "workflows/artifact", "jobs/trainer/network"},
+	"jobs/forecasts": {"schemas", "schemas/columnar", "workflows/artifact"},
+	"jobs/history":   {"schemas", "schemas/columnar"},
 	// Steps never import each other: they meet in the store.
-	"jobs":           {"schemas", "workflows", "workflows/artifact"},
-	"jobs/collector": {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/history", "jobs/collector/..."},
-	"jobs/samples":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples/..."},
-	"jobs/history":   {"schemas", "schemas/columnar", "jobs/history/..."},
+	"jobs/collector": {"schemas", "workflows/artifact", "jobs", "jobs/samples", "jobs/history", "jobs/collector/..."},
 	"jobs/dataset":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/dataset/..."},
-	"jobs/trainer":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/dataset", "jobs/trainer/...", "controller/framework"},
+	"jobs/trainer":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/models", "jobs/trainer/..."},
+	"jobs/inference": {"schemas", "workflows/artifact", "jobs", "jobs/samples", "jobs/models", "jobs/forecasts", "jobs/inference/...", "controller/framework", "controller/framework/runtime"},
 	// What both the trainer and inference compute: no store, no Gorgonia.
 	"jobs/trainer/orderstat": {},
 	"jobs/trainer/bank":      {"schemas", "jobs/trainer/orderstat"},
 	"jobs/trainer/network":   {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
 	"jobs/trainer/fit":       {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
-	"jobs/inference":         {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/inference/...", "controller/framework", "controller/framework/runtime"},
 
 	"controller":                   {"schemas", "workflows", "controller/framework"},
 	"controller/framework":         {"schemas"},
 	"controller/framework/runtime": {"schemas", "controller/framework", "controller/replicas"},
 	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/..."},
 	// The plugins that learn use the arithmetic of the trainer, not the step.
-	"controller/plugins/learned": {"schemas", "controller/framework", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
+	"controller/plugins/learned": {"schemas", "controller/framework", "controller/framework/runtime", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 	"controller/replicas":        {"schemas"}, // arithmetic only
 	"controller/cluster":         {"schemas", "controller/framework", "jobs/collector", "controller/cluster/..."},
 	"controller/sim":             {"schemas", "controller/framework", "controller/replicas", "jobs/collector", "controller/sim/..."},

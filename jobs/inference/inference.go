@@ -13,8 +13,6 @@ import (
 
 	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
-	"github.com/self-scaling/self-scaling/controller/plugins"
-	"github.com/self-scaling/self-scaling/controller/plugins/learned"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
 	"github.com/self-scaling/self-scaling/jobs/models"
@@ -33,17 +31,13 @@ type Catalog interface {
 
 // Config is what a program decides for its inference step.
 type Config struct {
-	// Profile names the plugins that decide.
-	Profile runtime.Profile
-	// Plugins are the binders for the kind of cluster at hand, and whoever wants
-	// to be told.
-	Plugins []framework.Plugin
+	// Framework makes the plugins that decide, with the newest accepted models:
+	// one a shard, none before the first training.
+	Framework func([]models.Trained) (*runtime.Framework, error)
 	// Catalog is asked once per component and run.
 	Catalog func(ctx context.Context) (Catalog, error)
 	// HistoryDays is how far back forecasts look; 0 means 28 days.
 	HistoryDays int
-	// Season is the number of steps in a season; 0 means a day.
-	Season int
 	// Table keeps the samples; its zero value works.
 	Table samples.Options
 	// Done, if not nil, is told what a run has made.
@@ -137,7 +131,6 @@ func inputOf(h artifact.Head) ([]artifact.Input, error) {
 // framework makes the plugins, with the newest models. Without a model the
 // forecasters that need none go on.
 func (c *Config) framework(ctx context.Context, env jobs.Env) (*runtime.Framework, []artifact.Input, error) {
-	library := learned.NewLibrary()
 	trained, head, err := models.Latest(ctx, env.Store)
 	var inputs []artifact.Input
 	switch {
@@ -152,17 +145,8 @@ func (c *Config) framework(ctx context.Context, env jobs.Env) (*runtime.Framewor
 		if inputs, err = inputOf(head); err != nil {
 			return nil, nil, err
 		}
-		for _, t := range trained {
-			library.Add(t.Model, t.Weights)
-		}
 	}
-	registry := plugins.NewRegistry()
-	for name, factory := range learned.Factories(library, c.Season) {
-		if err := registry.Register(name, factory); err != nil {
-			return nil, nil, err
-		}
-	}
-	fw, err := runtime.New(registry, c.Profile, runtime.Options{Plugins: c.Plugins})
+	fw, err := c.Framework(trained)
 	return fw, inputs, err
 }
 

@@ -205,12 +205,12 @@ func relative(w *bank.BandWeights) (float64, bool) {
 
 // Factories returns the plugins of this package by name, to be registered by a
 // program. Neither takes arguments.
-func Factories(models *Library, season int) map[string]runtime.Factory {
+func Factories(models *Library, season int) runtime.Registry {
 	none := func(args []byte) error {
 		var empty struct{}
 		return framework.DecodeArgs(args, &empty)
 	}
-	return map[string]runtime.Factory{
+	return runtime.Registry{
 		schemas.Bank:    func(args []byte) (framework.Plugin, error) { return NewBank(season), none(args) },
 		schemas.Network: func(args []byte) (framework.Plugin, error) { return NewNetwork(models, season), none(args) },
 	}
