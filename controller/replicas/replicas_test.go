@@ -486,7 +486,7 @@ func TestPropertyMoreUsageNeverMeansFewerReplicas(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		in := drawInput(t)
 		in.Formula = schemas.FormulaQuantile
-		in.Highest = nil // beyond it a forecast is no longer believed, on purpose
+		in.Highest = nil                                                         // beyond it a forecast is no longer believed, on purpose
 		low := rapid.SliceOfN(rapid.Float64Range(0, 100), 9, 9).Draw(t, "usage") // two hours cover every window
 		high := make([]float64, len(low))
 		for i := range low {
