@@ -4,6 +4,8 @@
 package chart
 
 import (
+	"bytes"
+	"encoding/xml"
 	"image/color"
 	"io"
 	"math"
@@ -100,7 +102,20 @@ func (c *Chart) WriteSVG(w io.Writer) error {
 	if err := c.draw(draw.New(canvas)); err != nil {
 		return err
 	}
-	_, err := canvas.WriteTo(w)
+	var drawing bytes.Buffer
+	if _, err := canvas.WriteTo(&drawing); err != nil {
+		return err
+	}
+	// Where the font that the drawing was measured with is not there, others of
+	// the same widths are, and in the end any without serifs.
+	svg := bytes.ReplaceAll(drawing.Bytes(), []byte("font-family:Liberation Sans;"), []byte("font-family:Liberation Sans,Arimo,Arial,Helvetica,sans-serif;"))
+	// The title is what a screen reader reads and a browser shows.
+	title := bytes.NewBufferString("<title>")
+	if err := xml.EscapeText(title, []byte(c.Title)); err != nil {
+		return err
+	}
+	title.WriteString("</title>\n<g ")
+	_, err := w.Write(bytes.Replace(svg, []byte("<g "), title.Bytes(), 1))
 	return err
 }
 

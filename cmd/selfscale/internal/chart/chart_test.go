@@ -99,6 +99,9 @@ func TestDraw(t *testing.T) {
 					t.Errorf("SVG lacks the text %q: %q", want, texts)
 				}
 			}
+			if !strings.Contains(svg.String(), "<title>"+tt.c.Title+"</title>") || !strings.Contains(svg.String(), "Liberation Sans,Arimo,Arial,Helvetica,sans-serif;") {
+				t.Error("SVG lacks its title or the fonts to fall back on")
+			}
 			for _, bad := range []string{"NaN", "Inf"} {
 				if strings.Contains(svg.String(), bad) {
 					t.Errorf("SVG contains %s", bad)
