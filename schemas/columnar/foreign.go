@@ -179,7 +179,7 @@ func (f *Foreign) Scan(columns []int, yield func(*ForeignBatch) error) error {
 		for rows > 0 {
 			batch.Rows = int(min(rows, foreignBatchRows))
 			for i, r := range readers {
-				if err := f.read(r, f.columns[columns[i]], batch.Rows, &batch.Columns[i]); err != nil {
+				if err := f.read(r, f.columns[columns[i]], batch.First, batch.Rows, &batch.Columns[i]); err != nil {
 					return err
 				}
 			}
@@ -208,8 +208,9 @@ func (f *Foreign) group(g int, columns []int) (readers []file.ColumnChunkReader,
 	return readers, group.NumRows(), nil
 }
 
-// read fills v with the next rows of one column.
-func (f *Foreign) read(r file.ColumnChunkReader, c ForeignColumn, rows int, v *ForeignVector) (err error) {
+// read fills v with the next rows of one column. First is the number of the
+// first of them.
+func (f *Foreign) read(r file.ColumnChunkReader, c ForeignColumn, first int64, rows int, v *ForeignVector) (err error) {
 	defer recoverForeign(f.name, &err)
 	defer func() {
 		if err != nil && schemas.CodeOf(err) == schemas.CodeInternal {
@@ -223,32 +224,38 @@ func (f *Foreign) read(r file.ColumnChunkReader, c ForeignColumn, rows int, v *F
 	switch r := r.(type) {
 	case *file.ByteArrayColumnChunkReader:
 		v.Texts = resize(v.Texts, rows)
-		return readValues(r.ReadBatch, v.Texts, levels, nil)
+		return readValues(r.ReadBatch, r.Err, v.Texts, levels, nil)
 	case *file.Float64ColumnChunkReader:
 		v.Reals = resize(v.Reals, rows)
-		return readValues(r.ReadBatch, v.Reals, levels, math.NaN())
+		if err := readValues(r.ReadBatch, r.Err, v.Reals, levels, math.NaN()); err != nil {
+			return err
+		}
+		return f.refuseNaN(c, first, v.Reals, levels)
 	case *file.Float32ColumnChunkReader:
-		return readReals(r.ReadBatch, v, rows, levels, float32(math.NaN()), func(x float32) float64 { return float64(x) })
+		if err := readReals(r.ReadBatch, r.Err, v, rows, levels, float32(math.NaN()), func(x float32) float64 { return float64(x) }); err != nil {
+			return err
+		}
+		return f.refuseNaN(c, first, v.Reals, levels)
 	case *file.Int32ColumnChunkReader:
-		return readReals(r.ReadBatch, v, rows, levels, nullInt32, func(x int32) float64 {
+		return readReals(r.ReadBatch, r.Err, v, rows, levels, nullInt32, func(x int32) float64 {
 			return orNaN(x == nullInt32, float64(x)/c.convert.scale)
 		})
 	case *file.Int64ColumnChunkReader:
 		if c.Kind == Instant {
 			v.Instants = resize(v.Instants, rows)
-			err := readValues(r.ReadBatch, v.Instants, levels, nullInt64)
+			err := readValues(r.ReadBatch, r.Err, v.Instants, levels, nullInt64)
 			for i, x := range v.Instants {
 				v.Instants[i] = milliseconds(x, c.convert.perMilli)
 			}
 			return err
 		}
-		return readReals(r.ReadBatch, v, rows, levels, nullInt64, func(x int64) float64 {
+		return readReals(r.ReadBatch, r.Err, v, rows, levels, nullInt64, func(x int64) float64 {
 			return orNaN(x == nullInt64, float64(x)/c.convert.scale)
 		})
 	case *file.Int96ColumnChunkReader:
 		raw := make([]parquet.Int96, rows)
 		v.Instants = resize(v.Instants, rows)
-		err := readValues(r.ReadBatch, raw, levels, parquet.Int96{})
+		err := readValues(r.ReadBatch, r.Err, raw, levels, parquet.Int96{})
 		for i, x := range raw {
 			v.Instants[i] = Unknown
 			if levels == nil || levels[i] == 1 {
@@ -258,6 +265,17 @@ func (f *Foreign) read(r file.ColumnChunkReader, c ForeignColumn, rows int, v *F
 		return err
 	}
 	return fmt.Errorf("no way to read a %T", r)
+}
+
+// refuseNaN reports a NaN that stands in the file, where a null would mean that
+// nothing is known.
+func (f *Foreign) refuseNaN(c ForeignColumn, first int64, values []float64, levels []int16) error {
+	for i, x := range values {
+		if math.IsNaN(x) && (levels == nil || levels[i] == 1) {
+			return schemas.Errorf(schemas.CodeInvalidData, "%s: row %d, column %s: must be a finite number or null, but is NaN", f.name, first+int64(i)+1, c.Name)
+		}
+	}
+	return nil
 }
 
 // The smallest whole numbers stand for null on the way to a float64. No usage is
@@ -282,10 +300,10 @@ func resize[T any](s []T, n int) []T {
 }
 
 // readReals reads numbers of another type as float64.
-func readReals[T any](read func(int64, []T, []int16, []int16) (int64, int, error), v *ForeignVector, rows int, levels []int16, null T, real func(T) float64) error {
+func readReals[T any](read func(int64, []T, []int16, []int16) (int64, int, error), failure func() error, v *ForeignVector, rows int, levels []int16, null T, real func(T) float64) error {
 	raw := make([]T, rows)
 	v.Reals = resize(v.Reals, rows)
-	if err := readValues(read, raw, levels, null); err != nil {
+	if err := readValues(read, failure, raw, levels, null); err != nil {
 		return err
 	}
 	for i, x := range raw {

@@ -202,14 +202,14 @@ func readColumn(column file.ColumnChunkReader, c Column, v *Vector, levels []int
 	}
 	switch column := column.(type) {
 	case *file.Int64ColumnChunkReader:
-		return readValues(column.ReadBatch, v.Ints, levels, Unknown)
+		return readValues(column.ReadBatch, column.Err, v.Ints, levels, Unknown)
 	case *file.Float64ColumnChunkReader:
-		return readValues(column.ReadBatch, v.Reals, levels, math.NaN())
+		return readValues(column.ReadBatch, column.Err, v.Reals, levels, math.NaN())
 	case *file.BooleanColumnChunkReader:
-		return readValues(column.ReadBatch, v.Flags, levels, false)
+		return readValues(column.ReadBatch, column.Err, v.Flags, levels, false)
 	case *file.ByteArrayColumnChunkReader:
 		texts := make([]parquet.ByteArray, len(v.Index))
-		if err := readValues(column.ReadBatch, texts, levels, nil); err != nil {
+		if err := readValues(column.ReadBatch, column.Err, texts, levels, nil); err != nil {
 			return err
 		}
 		v.Texts = v.Texts[:0]
@@ -221,7 +221,9 @@ func readColumn(column file.ColumnChunkReader, c Column, v *Vector, levels []int
 
 // readValues reads len(out) rows. The library puts the values that are present
 // at the front; they are spread to their rows from the back, with null between.
-func readValues[T any](read func(int64, []T, []int16, []int16) (int64, int, error), out []T, levels []int16, null T) error {
+// Failure says why the library has stopped before the end, which it does not
+// always report with the values.
+func readValues[T any](read func(int64, []T, []int16, []int16) (int64, int, error), failure func() error, out []T, levels []int16, null T) error {
 	values := 0
 	for rows := 0; rows < len(out); {
 		var l []int16
@@ -229,6 +231,9 @@ func readValues[T any](read func(int64, []T, []int16, []int16) (int64, int, erro
 			l = levels[rows:]
 		}
 		n, present, err := read(int64(len(out)-rows), out[values:], l, nil)
+		if err == nil && n <= 0 {
+			err = failure()
+		}
 		if err != nil {
 			return err
 		}
