@@ -54,7 +54,7 @@ func binary(t *testing.T) string {
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = tmp // outside our module
-	cmd.Env = append(os.Environ(), "GOBIN="+tmp, "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH, "CGO_ENABLED=0", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "GOBIN="+tmp, "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH, "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building MinIO: %v: %s", err, out)
 	}
