@@ -230,12 +230,24 @@ func newest(h *schemas.History, rows []columnar.Row) {
 			h.Replicas, replicas = &n, true
 		}
 		if !cpu && row.CPURequest != columnar.Unknown {
-			h.Requests[schemas.CPU], cpu = columnar.Quantity(schemas.CPU, row.CPURequest), true
+			request(h, schemas.CPU, row.CPURequest)
+			cpu = true
 		}
 		if !memory && row.MemoryRequest != columnar.Unknown {
-			h.Requests[schemas.Memory], memory = columnar.Quantity(schemas.Memory, row.MemoryRequest), true
+			request(h, schemas.Memory, row.MemoryRequest)
+			memory = true
 		}
 	}
+}
+
+// request sets the newest request. A request of nothing is none: a share of it
+// could not be in use.
+func request(h *schemas.History, r schemas.Resource, units int64) {
+	if units == 0 {
+		delete(h.Requests, r)
+		return
+	}
+	h.Requests[r] = columnar.Quantity(r, units)
 }
 
 // missing returns n buckets in which nothing was measured.
