@@ -4,14 +4,25 @@
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/demo"
 )
 
 // version is set by the linker.
 var version string
 
 func main() {
-	os.Exit(cli.Main(cli.Engine{}, version, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(cli.Main(engine(), version, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// engine says what each command does.
+func engine() cli.Engine {
+	return cli.Engine{
+		Demo: func(ctx context.Context, o cli.DemoOptions, c cli.Console) error {
+			return demo.Run(ctx, o, c, cli.Version(version))
+		},
+	}
 }

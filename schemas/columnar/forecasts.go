@@ -13,17 +13,20 @@ import (
 
 // ForecastsSchema is the table of forecasts with the given quantile levels: one
 // row for each component and bucket, with one column for each resource and
-// level. Which forecaster made a bucket stands beside it.
+// level of its mean, and one for each level of its peak, which the far buckets
+// do not have. Which forecaster made a bucket stands beside it.
 func ForecastsSchema(levels []float64) *Schema {
 	s := &Schema{Name: "forecasts", Version: 1, Key: keys, Columns: keyColumns()}
 	for _, r := range schemas.Resources() {
 		s.Columns = append(s.Columns, Column{Name: string(r) + "_forecaster", Kind: Text, Optional: true, Repeats: true})
-		for _, l := range levels {
-			c := Column{Name: fmt.Sprintf("%s_p%s", r, levelName(l)), Kind: Cores, Optional: true}
-			if r == schemas.Memory {
-				c.Name, c.Kind = c.Name+"_kib", KiB
+		for _, statistic := range []string{"", "_peak"} {
+			for _, l := range levels {
+				c := Column{Name: fmt.Sprintf("%s%s_p%s", r, statistic, levelName(l)), Kind: Cores, Optional: true}
+				if r == schemas.Memory {
+					c.Name, c.Kind = c.Name+"_kib", KiB
+				}
+				s.Columns = append(s.Columns, c)
 			}
-			s.Columns = append(s.Columns, c)
 		}
 	}
 	return s
@@ -90,19 +93,23 @@ func EncodeForecasts(forecasts []*schemas.Forecast) ([]byte, error) {
 			b.key(id, at)
 			column := keys
 			for _, r := range schemas.Resources() {
-				name, row := "", []float64(nil)
+				var name string
+				var mean, peak []float64
 				if f := of[r]; f != nil {
-					name, row = rowAt(f, at)
+					name, mean, peak = rowAt(f, at)
 				}
 				b.text(column, name)
-				for i := range levels {
-					units := int64(Unknown)
-					if row != nil {
-						units = Units(r, row[i])
+				for _, row := range [][]float64{mean, peak} {
+					for i := range levels {
+						units := int64(Unknown)
+						if row != nil {
+							units = Units(r, row[i])
+						}
+						b.ints(column+1+i, units)
 					}
-					b.ints(column+1+i, units)
+					column += len(levels)
 				}
-				column += 1 + len(levels)
+				column++
 			}
 		}
 	}
@@ -129,20 +136,24 @@ func instants(of map[schemas.Resource]*schemas.Forecast) []int64 {
 	return slices.Compact(out)
 }
 
-// rowAt returns the quantiles of the bucket that starts at the given
-// millisecond and who made them; nil where the forecast does not cover it.
-func rowAt(f *schemas.Forecast, ms int64) (forecaster string, row []float64) {
+// rowAt returns the quantiles of the mean and of the peak of the bucket that
+// starts at the given millisecond and who made them; nil where the forecast does
+// not cover it.
+func rowAt(f *schemas.Forecast, ms int64) (forecaster string, mean, peak []float64) {
 	since := ms - f.Origin.UnixMilli()
 	i := int(since / f.Step.Milliseconds())
 	if since < 0 || since%f.Step.Milliseconds() != 0 || i >= f.Steps() {
-		return "", nil
+		return "", nil, nil
 	}
 	for k, band := range schemas.Bands(f.Steps()) {
 		if len(f.Forecasters) > 0 && i+1 >= band.First && i+1 <= band.Last {
 			forecaster = f.Forecasters[k]
 		}
 	}
-	return forecaster, f.Row(i)
+	if i < f.PeakSteps() {
+		peak = f.PeakRow(i)
+	}
+	return forecaster, f.Row(i), peak
 }
 
 // DecodeForecasts reads what [EncodeForecasts] wrote, ordered by component and
@@ -204,10 +215,11 @@ func DecodeForecasts(name string, data []byte) ([]*schemas.Forecast, error) {
 				column := keys
 				for _, res := range schemas.Resources() {
 					values, known := quantiles(res, frame[column+1:column+1+len(levels)], i)
+					peaks, knownPeaks := quantiles(res, frame[column+1+len(levels):column+1+2*len(levels)], i)
 					v := &frame[column]
 					maker := v.Texts[v.Index[i]]
-					column += 1 + len(levels)
-					if known == 0 {
+					column += 1 + 2*len(levels)
+					if known == 0 && knownPeaks == 0 {
 						continue
 					}
 					f := of[res]
@@ -217,6 +229,12 @@ func DecodeForecasts(name string, data []byte) ([]*schemas.Forecast, error) {
 					}
 					if known != len(levels) || !f.Time(f.Steps()).Equal(at) {
 						return schemas.Errorf(schemas.CodeInvalidData, "%s: %s %s: each bucket from %s on must have all %d levels, but the one at %s has %d", name, id, res, f.Origin.Format(time.RFC3339), len(levels), at.Format(time.RFC3339), known)
+					}
+					if knownPeaks != 0 {
+						if knownPeaks != len(levels) || f.PeakSteps() != f.Steps() {
+							return schemas.Errorf(schemas.CodeInvalidData, "%s: %s %s: the peaks must have all %d levels and go on from %s without a gap, but the bucket at %s has %d", name, id, res, len(levels), f.Origin.Format(time.RFC3339), at.Format(time.RFC3339), knownPeaks)
+						}
+						f.Peaks = append(f.Peaks, peaks...)
 					}
 					f.Values = append(f.Values, values...)
 					makers[res] = append(makers[res], maker)

@@ -162,7 +162,7 @@ func TestFingerprintsDoNotChange(t *testing.T) {
 	want := map[string]string{
 		"dataset/1":   "a20dae49eea23e97",
 		"decisions/1": "e4fafbf1775df739",
-		"forecasts/1": "64a18fed3001a0ad",
+		"forecasts/1": "b19ae90c4b990a65",
 		"samples/1":   "21a990303a03258a",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -1,0 +1,89 @@
+package demo
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/self-scaling/self-scaling/controller/framework"
+	"github.com/self-scaling/self-scaling/controller/sim"
+	"github.com/self-scaling/self-scaling/controller/sim/traces"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+// How the demonstration's workloads are set up: the same for all, and what a
+// careful operator would choose for a reactive autoscaler.
+const (
+	service     = "crane"
+	minReplicas = 2
+	maxReplicas = 50
+	utilization = 0.7 // target of the HPA
+	startUp     = 2 * time.Minute
+	replayDays  = 8
+	// A pod requests a seventh of the median demand, so that a usual minute needs
+	// ten pods at the target, but at least so much that the maximum serves all but
+	// the highest thousandth of the minutes at the target.
+	usualPods     = 7
+	servedMinutes = 0.999
+)
+
+// replayEnd is where the series are made to end, so that all of them are
+// replayed together. They were recorded at different times; each is moved by
+// whole days, so that its hours stay what they were.
+var replayEnd = time.Date(2021, 10, 24, 0, 0, 0, 0, time.UTC)
+
+// replayStart is where the replay begins. What lies before is history.
+var replayStart = replayEnd.Add(-replayDays * 24 * time.Hour)
+
+// fleet returns the workloads of the demonstration.
+func fleet() ([]sim.Workload, error) {
+	all, err := traces.Load()
+	if err != nil {
+		return nil, err
+	}
+	workloads := make([]sim.Workload, 0, len(all))
+	for _, t := range all {
+		days := replayEnd.Sub(t.End().Truncate(24 * time.Hour))
+		start := t.Start.Add(days.Truncate(24 * time.Hour))
+		values := t.Values[:min(len(t.Values), int(replayEnd.Sub(start)/time.Minute))]
+		sorted := slices.Sorted(slices.Values(values))
+		quantile := func(q float64) float64 { return sorted[int(q*float64(len(sorted)-1))] }
+		request := max(quantile(.5)/usualPods, quantile(servedMinutes)/(maxReplicas*utilization))
+		workloads = append(workloads, sim.Workload{
+			Component:   schemas.ComponentID{Service: service, Component: t.Name},
+			Demand:      map[schemas.Resource]sim.Trace{schemas.CPU: {Start: start, Values: values}},
+			Requests:    schemas.Requests{schemas.CPU: roundUp(request)},
+			Utilization: map[schemas.Resource]float64{schemas.CPU: utilization},
+			MinReplicas: minReplicas,
+			MaxReplicas: maxReplicas,
+			StartUp:     startUp,
+		})
+	}
+	return workloads, nil
+}
+
+// roundUp rounds a request up to a whole tenth of a millicore, the unit that
+// samples are kept in.
+func roundUp(cores float64) float64 { return math.Ceil(cores*1e4) / 1e4 }
+
+// catalog is what the operator of the simulated cluster wants and runs.
+type catalog struct{ cluster *sim.Cluster }
+
+// Policy returns the default policy with the bounds and the target of the
+// workload's own autoscaler.
+func (c catalog) Policy(id schemas.ComponentID) schemas.Policy {
+	p := schemas.DefaultPolicy()
+	w := c.cluster.Workload(id)
+	if w == nil {
+		p.Mode = schemas.Off
+		return p
+	}
+	p.Mode = schemas.Auto
+	p.MinReplicas, p.MaxReplicas = w.MinReplicas, w.MaxReplicas
+	p.CPUUtilization = utilization
+	p.LeadTime = w.StartUp
+	return p
+}
+
+// Target returns the workload as an autoscaler finds it.
+func (c catalog) Target(id schemas.ComponentID) *framework.Target { return c.cluster.Target(id) }

@@ -1,0 +1,143 @@
+// Package embedded runs the pipelines in this process: the same steps over the
+// same store as in a cluster, walked by the local submitter.
+package embedded
+
+import (
+	"context"
+	"flag"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/dataset"
+	"github.com/self-scaling/self-scaling/jobs/trainer"
+	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
+	"github.com/self-scaling/self-scaling/workflows/local"
+)
+
+// Config is what the pipelines work with.
+type Config struct {
+	Store     *artifact.Store
+	Collector jobs.Func
+	Dataset   dataset.Options
+	Trainer   trainer.Config
+	Inference jobs.Func
+	Version   string
+	Log       *slog.Logger // nil means none
+}
+
+// Pipelines runs the pipelines one at a time.
+type Pipelines struct {
+	submitter *local.Submitter
+}
+
+// New returns the pipelines. Close them after use.
+func New(c Config) (*Pipelines, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	step := func(make func(local.Args) jobs.Func) local.Func {
+		return func(ctx context.Context, args local.Args) error {
+			env, err := c.env(args)
+			if err != nil {
+				return err
+			}
+			return jobs.Call(ctx, make(args), env)
+		}
+	}
+	submitter, err := local.New(local.Config{
+		Pipelines: workflows.Pipelines(),
+		Jobs: map[string]local.Func{
+			workflows.CollectorJob: step(func(local.Args) jobs.Func { return c.Collector }),
+			workflows.DatasetJob: step(func(args local.Args) jobs.Func {
+				return func(ctx context.Context, env jobs.Env) error {
+					shards, err := dataset.Build(ctx, c.Dataset, env)
+					if err == nil {
+						args.SetShards(shards)
+					}
+					return err
+				}
+			}),
+			workflows.TrainerJob: step(func(args local.Args) jobs.Func {
+				cfg := c.Trainer
+				cfg.Commit = args.Step == "commit"
+				cfg.Progress = args.Progress
+				return trainer.New(cfg)
+			}),
+			workflows.InferenceJob: step(func(local.Args) jobs.Func { return c.Inference }),
+		},
+		KeepRuns: 16,
+		Logger:   c.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Pipelines{submitter}, nil
+}
+
+// env reads what a step is told: the flags that every program of a step has.
+func (c *Config) env(args local.Args) (jobs.Env, error) {
+	env := jobs.Env{Store: c.Store, Log: c.Log, Run: args.RunID, Shard: args.Shard, Version: c.Version}
+	flags := flag.NewFlagSet(args.Step, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	now := flags.String("now", "", "")
+	flags.Bool("commit", false, "")
+	if err := flags.Parse(args.Flags); err != nil {
+		return jobs.Env{}, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: %w", args.Step, err)
+	}
+	at, err := time.Parse(time.RFC3339, *now)
+	if err != nil {
+		return jobs.Env{}, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: -now must be an RFC 3339 time, but is %q", args.Step, *now)
+	}
+	env.Now = at.UTC()
+	return env, nil
+}
+
+// Run runs a pipeline for an instant and returns when it is done. The run-id is
+// made from both, so that the same call runs the same run.
+func (p *Pipelines) Run(ctx context.Context, pipeline string, now time.Time) error {
+	id := pipeline + "-" + now.UTC().Format("20060102t150405z")
+	_, err := p.submitter.Submit(ctx, workflows.Request{
+		Pipeline: pipeline, RunID: id,
+		Parameters: map[string]string{"now": now.UTC().Format(time.RFC3339)},
+	})
+	if err != nil {
+		return err
+	}
+	run, err := p.submitter.Wait(ctx, id)
+	if err != nil {
+		return err
+	}
+	if run.Phase == workflows.Succeeded {
+		return nil
+	}
+	for _, s := range run.Steps {
+		if s.Phase != workflows.Failed {
+			continue
+		}
+		return schemas.Errorf(codeOf(s.ExitCode), "%s", s.Message)
+	}
+	return schemas.Errorf(schemas.CodeInternal, "run %s is %s: %s", id, run.Phase, run.Message)
+}
+
+// codeOf returns the code that a step's exit code stands for.
+func codeOf(exit *int) schemas.Code {
+	if exit == nil {
+		return schemas.CodeInternal
+	}
+	switch *exit {
+	case workflows.ExitData:
+		return schemas.CodeInvalidData
+	case workflows.ExitConfig:
+		return schemas.CodeInvalidConfig
+	case workflows.ExitTemporary:
+		return schemas.CodeUnavailable
+	}
+	return schemas.CodeInternal
+}
+
+// Close stops what is running.
+func (p *Pipelines) Close() { p.submitter.Close() }
