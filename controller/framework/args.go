@@ -39,7 +39,7 @@ func DecodeArgs(args []byte, into any) error {
 	if err := d.Decode(into); err != nil {
 		var e *json.UnmarshalTypeError
 		if errors.As(err, &e) {
-			return schemas.Errorf(schemas.CodeInvalidConfig, "argument %q must be a %s, but is a %s", e.Field, e.Type, e.Value)
+			return schemas.Errorf(schemas.CodeInvalidConfig, "argument %q must be of type %s, but is a %s", e.Field, e.Type, e.Value)
 		}
 		return schemas.WithCode(schemas.CodeInvalidConfig, err)
 	}
