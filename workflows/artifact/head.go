@@ -1,6 +1,7 @@
 package artifact
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -283,7 +284,7 @@ func (s *Store) headNumbers(ctx context.Context, p schemas.Pipeline) ([]uint64, 
 	if err != nil {
 		return nil, fmt.Errorf("list heads of %s: %w", p, err)
 	}
-	slices.Reverse(numbers)
+	slices.SortFunc(numbers, func(a, b uint64) int { return cmp.Compare(b, a) })
 	return numbers, nil
 }
 

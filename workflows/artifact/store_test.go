@@ -75,61 +75,6 @@ func TestRunIsRepeatableAfterAnyFault(t *testing.T) {
 	t.Logf("%d calls x 4 faults, of which %d made the run fail", counter.Calls(), failed)
 }
 
-// A sweep that is stopped at any call leaves every kept head with its files, and
-// the next sweep ends where an undisturbed one does.
-func TestSweepCanStopAnywhere(t *testing.T) {
-	now := time.Now()
-	fill := func() *membucket.Bucket {
-		b := membucket.New(nil)
-		if err := runs(t.Context(), b, 6); err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	sweep := func(b artifact.Bucket) error {
-		s := artifact.New(b, artifact.Options{Clock: at(now.Add(72 * time.Hour))})
-		_, err := s.Sweep(t.Context(), artifact.SweepOptions{
-			Heads: map[schemas.Pipeline]int{schemas.SamplesHead: 2}, Runs: 49 * time.Hour, Grace: 48 * time.Hour,
-		})
-		return err
-	}
-	undisturbed := fill()
-	counter := artifacttest.NewFaults(undisturbed, -1, 0)
-	if err := sweep(counter); err != nil {
-		t.Fatal(err)
-	}
-	want := artifacttest.Contents(t, undisturbed)
-	if err := artifacttest.CheckStore(t.Context(), undisturbed, ""); err != nil {
-		t.Fatal(err)
-	}
-	if len(want) >= len(artifacttest.Contents(t, fill())) {
-		t.Fatal("the sweep deleted nothing")
-	}
-	for call := range counter.Calls() {
-		for _, fault := range []artifacttest.Fault{artifacttest.CutBefore, artifacttest.CutAfter} {
-			b := fill()
-			if err := sweep(artifacttest.NewFaults(b, call, fault)); err == nil && call < counter.Calls()-1 {
-				t.Errorf("sweep whose call %d %s reports no error", call, fault)
-			}
-			// Every head and manifest that is left still has its files.
-			if err := artifacttest.CheckStore(t.Context(), b, ""); err != nil {
-				t.Fatalf("sweep whose call %d %s: a reader then found: %v", call, fault, err)
-			}
-			if err := sweep(b); err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(want, artifacttest.Contents(t, b)); diff != "" {
-				t.Fatalf("sweep whose call %d %s: objects after the next (-want +got):\n%s", call, fault, diff)
-			}
-		}
-	}
-}
-
-type at time.Time
-
-func (a at) Now() time.Time                     { return time.Time(a) }
-func (a at) Since(then time.Time) time.Duration { return time.Time(a).Sub(then) }
-
 // Whatever happens to the bytes of an object, its reader finds out, and a reader
 // of the line of heads falls back to the last one that is whole.
 func TestAnyDamageIsDetected(t *testing.T) {

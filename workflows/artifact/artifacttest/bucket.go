@@ -45,6 +45,7 @@ func TestBucket(t *testing.T, open Open) {
 	t.Run("a call with an ended context does nothing", func(t *testing.T) { testCancelled(t, open(t)) })
 	t.Run("of 16 writers of a key exactly one wins, a thousand times", func(t *testing.T) { testRace(t, open(t), 1000, 16) })
 	t.Run("a reader sees the old object or the new one, whole", func(t *testing.T) { testNothingTorn(t, open(t)) })
+	t.Run("objects come and go beside each other", func(t *testing.T) { testComeAndGo(t, open(t)) })
 	t.Run("any sequence of calls does what a map would do", func(t *testing.T) { testModel(t, open(t)) })
 }
 
@@ -310,6 +311,38 @@ func testNothingTorn(t *testing.T, b artifact.Bucket) {
 	must(t, writers.Wait())
 	close(done)
 	readers.Wait()
+}
+
+// testComeAndGo has folders, where objects are files, become empty while others
+// write into them.
+func testComeAndGo(t *testing.T, b artifact.Bucket) {
+	ctx := t.Context()
+	var g errgroup.Group
+	for w := range 4 {
+		g.Go(func() error {
+			key := fmt.Sprintf("runs/a/b/%d", w)
+			for i := range 50 {
+				write := b.Create
+				if i%2 == 1 {
+					write = b.Put
+				}
+				if err := write(ctx, key, []byte(key)); err != nil {
+					return err
+				}
+				if data, err := b.Get(ctx, key); err != nil || string(data) != key {
+					return fmt.Errorf("get %s returns %q, %v", key, data, err)
+				}
+				if err := b.Delete(ctx, key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	must(t, g.Wait())
+	if got := keys(t, b, ""); len(got) > 0 {
+		t.Errorf("objects are left: %v", got)
+	}
 }
 
 func testModel(t *testing.T, b artifact.Bucket) {
