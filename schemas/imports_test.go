@@ -40,13 +40,14 @@ var ours = map[string][]string{
 	"jobs": {"schemas", "workflows", "workflows/artifact"},
 	// What several steps read or write: tables on the store, and history files.
 	"jobs/samples":   {"schemas", "schemas/columnar", "workflows/artifact"},
+	"jobs/datasets":  {"schemas", "schemas/columnar", "workflows/artifact"},
 	"jobs/models":    {"schemas", "workflows/artifact", "jobs/trainer/network"},
 	"jobs/forecasts": {"schemas", "schemas/columnar", "workflows/artifact"},
 	"jobs/history":   {"schemas", "schemas/columnar"},
 	// Steps never import each other: they meet in the store.
 	"jobs/collector": {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/history", "jobs/collector/..."},
-	"jobs/dataset":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/dataset/..."},
-	"jobs/trainer":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/models", "jobs/trainer/..."},
+	"jobs/dataset":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/datasets", "jobs/dataset/..."},
+	"jobs/trainer":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/datasets", "jobs/models", "jobs/trainer/..."},
 	"jobs/inference": {"schemas", "workflows/artifact", "jobs", "jobs/samples", "jobs/models", "jobs/forecasts", "jobs/inference/...", "controller/framework", "controller/framework/runtime"},
 	// What both the trainer and inference compute: no store, no Gorgonia.
 	"jobs/trainer/orderstat": {},

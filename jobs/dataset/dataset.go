@@ -2,9 +2,8 @@
 // cuts the last weeks of every component into dense series on one grid, and the
 // components into shards that can be trained side by side.
 //
-// A shard is a Parquet file and a manifest under the run, whose labels say what
-// is in it. The list of shard ids, from which a pipeline fans out, stands in the
-// manifest of the step itself, and may be written to a file besides.
+// What it writes is read by package datasets. The list of shard ids, from which a
+// pipeline fans out, may be written to a file besides.
 package dataset
 
 import (
@@ -19,14 +18,12 @@ import (
 	"time"
 
 	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/datasets"
 	"github.com/self-scaling/self-scaling/jobs/samples"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/schemas/columnar"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 )
-
-// StepName is the step under whose name manifests stand.
-const StepName = "dataset"
 
 const (
 	kind = "dataset"
@@ -81,7 +78,7 @@ func Build(ctx context.Context, opts Options, env jobs.Env) ([]string, error) {
 		return nil, err
 	}
 	opts.Days, opts.ShardSize = cmp.Or(opts.Days, DefaultDays), cmp.Or(opts.ShardSize, DefaultShardSize)
-	if shards, err := Shards(ctx, env.Store, env.Run); schemas.CodeOf(err) != schemas.CodeNotFound {
+	if shards, err := datasets.Shards(ctx, env.Store, env.Run); schemas.CodeOf(err) != schemas.CodeNotFound {
 		return shards, err
 	}
 	b := builder{store: env.Store, run: env.Run, version: env.Version}
@@ -146,7 +143,7 @@ type builder struct {
 // finds its plan and makes the same bytes, although the table has moved on.
 func (b *builder) plan(ctx context.Context, now time.Time, days int) error {
 	table := samples.New(b.store, samples.Options{})
-	plan, err := b.store.ReadManifest(ctx, schemas.ManifestKey(b.run, StepName, planShard))
+	plan, err := b.store.ReadManifest(ctx, schemas.ManifestKey(b.run, datasets.StepName, planShard))
 	switch {
 	case schemas.CodeOf(err) == schemas.CodeNotFound:
 		if b.snapshot, err = table.Snapshot(ctx); err != nil {
@@ -253,52 +250,10 @@ func (b *builder) commit(ctx context.Context, shards []string, components, lost 
 
 func (b *builder) manifest(shard string) artifact.Manifest {
 	return artifact.Manifest{
-		Kind: kind, Run: b.run, Step: StepName, Shard: shard, Writer: b.version,
+		Kind: kind, Run: b.run, Step: datasets.StepName, Shard: shard, Writer: b.version,
 		Inputs: []artifact.Input{b.input}, From: b.from, To: b.to,
 		Labels: map[string]string{"step": b.snapshot.Step().String()},
 	}
-}
-
-// Shards returns the ids of a run's shards in order. It returns an error wrapping
-// [artifact.ErrNotFound] where the run has not finished its dataset.
-func Shards(ctx context.Context, store *artifact.Store, run string) ([]string, error) {
-	m, err := store.ReadManifest(ctx, schemas.ManifestKey(run, StepName, ""))
-	if err != nil {
-		return nil, err
-	}
-	var shards []string
-	if err := json.Unmarshal([]byte(m.Labels["shards"]), &shards); err != nil {
-		return nil, schemas.Errorf(schemas.CodeCorrupt, "manifest %s: label shards must be a list, but is %q", m.Key(), m.Labels["shards"])
-	}
-	return shards, nil
-}
-
-// Read returns one shard of a run, ordered by component: series that all cover
-// the whole window, with NaN where nothing was measured, and the requests and
-// replicas that were last known. It returns an error wrapping
-// [artifact.ErrNotFound] where the run has no such shard.
-func Read(ctx context.Context, store *artifact.Store, run, shard string) ([]schemas.History, error) {
-	m, err := Manifest(ctx, store, run, shard)
-	if err != nil {
-		return nil, err
-	}
-	if len(m.Files) != 1 {
-		return nil, schemas.Errorf(schemas.CodeCorrupt, "manifest %s: must name one file, but names %d", m.Key(), len(m.Files))
-	}
-	data, err := store.GetFile(ctx, m.Files[0])
-	if err != nil {
-		return nil, err
-	}
-	return columnar.DecodeDataset(m.Files[0].Key, data)
-}
-
-// Manifest returns the manifest of one shard, which what is learned from it
-// names as its input.
-func Manifest(ctx context.Context, store *artifact.Store, run, shard string) (artifact.Manifest, error) {
-	if shard == "" {
-		return artifact.Manifest{}, schemas.Errorf(schemas.CodeInvalidConfig, "shard must be named")
-	}
-	return store.ReadManifest(ctx, schemas.ManifestKey(run, StepName, shard))
 }
 
 // writeShards writes the list of shards for whoever fans out over it, whole or

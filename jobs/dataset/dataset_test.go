@@ -19,6 +19,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/dataset"
+	"github.com/self-scaling/self-scaling/jobs/datasets"
 	"github.com/self-scaling/self-scaling/jobs/samples"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/schemas/columnar"
@@ -86,7 +87,7 @@ func TestShardsHoldEveryComponentOnOneGrid(t *testing.T) {
 	}
 	var got, want []schemas.History
 	for _, shard := range shards {
-		histories, err := dataset.Read(t.Context(), store, "r", shard)
+		histories, err := datasets.Read(t.Context(), store, "r", shard)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +108,7 @@ func TestShardsHoldEveryComponentOnOneGrid(t *testing.T) {
 	if diff := cmp.Diff(want, got, cmpopts.EquateNaNs()); diff != "" {
 		t.Errorf("histories (-want +got):\n%s", diff)
 	}
-	m, err := dataset.Manifest(t.Context(), store, "r", "00001")
+	m, err := datasets.Manifest(t.Context(), store, "r", "00001")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func TestAYoungTableGivesAShortDataset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	histories, err := dataset.Read(t.Context(), store, "r", shards[0])
+	histories, err := datasets.Read(t.Context(), store, "r", shards[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +146,7 @@ func TestARunThatIsRepeatedLaterMakesTheSame(t *testing.T) {
 	before := objects(t, bucket)
 	// All but the plan and one shard are gone, as after a kill.
 	for _, shard := range []string{"00001", "00002", ""} {
-		if err := bucket.Delete(t.Context(), schemas.ManifestKey("r", dataset.StepName, shard)); err != nil {
+		if err := bucket.Delete(t.Context(), schemas.ManifestKey("r", datasets.StepName, shard)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -245,7 +246,7 @@ func TestWhatCannotBecomeADataset(t *testing.T) {
 			}
 		})
 	}
-	if _, err := dataset.Read(t.Context(), full, "r", "00000"); !errors.Is(err, artifact.ErrNotFound) {
+	if _, err := datasets.Read(t.Context(), full, "r", "00000"); !errors.Is(err, artifact.ErrNotFound) {
 		t.Errorf("reading a shard that was never made: %v, want not found", err)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/self-scaling/self-scaling/jobs"
-	"github.com/self-scaling/self-scaling/jobs/dataset"
+	"github.com/self-scaling/self-scaling/jobs/datasets"
 	"github.com/self-scaling/self-scaling/jobs/models"
 	"github.com/self-scaling/self-scaling/jobs/trainer/network"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -36,11 +36,11 @@ func (c Config) train(ctx context.Context, env jobs.Env) error {
 	if written, err := models.Written(ctx, env.Store, env.Run, env.Shard); err != nil || written {
 		return err
 	}
-	data, err := dataset.Manifest(ctx, env.Store, env.Run, env.Shard)
+	data, err := datasets.Manifest(ctx, env.Store, env.Run, env.Shard)
 	if err != nil {
 		return fmt.Errorf("read shard %s of the dataset: %w", env.Shard, err)
 	}
-	histories, err := dataset.Read(ctx, env.Store, env.Run, env.Shard)
+	histories, err := datasets.Read(ctx, env.Store, env.Run, env.Shard)
 	if err != nil {
 		return fmt.Errorf("read shard %s of the dataset: %w", env.Shard, err)
 	}
@@ -105,7 +105,7 @@ func (c Config) before(ctx context.Context, env jobs.Env) (*network.Weights, art
 
 // accept makes the models of a run the current ones.
 func accept(ctx context.Context, env jobs.Env) error {
-	shards, err := dataset.Shards(ctx, env.Store, env.Run)
+	shards, err := datasets.Shards(ctx, env.Store, env.Run)
 	if err != nil {
 		return fmt.Errorf("read the dataset's shards: %w", err)
 	}
