@@ -9,6 +9,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/demo"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/offline"
 )
 
 // version is set by the linker.
@@ -23,6 +24,9 @@ func engine() cli.Engine {
 	return cli.Engine{
 		Demo: func(ctx context.Context, o cli.DemoOptions, c cli.Console) error {
 			return demo.Run(ctx, o, c, cli.Version(version))
+		},
+		Run: func(ctx context.Context, o cli.RunOptions, c cli.Console) error {
+			return offline.Run(ctx, o, c, cli.Version(version))
 		},
 	}
 }

@@ -15,5 +15,8 @@ func NewCycleState() *CycleState { return &CycleState{} }
 // Write keeps value under key, replacing what was there.
 func (s *CycleState) Write(key, value any) { s.values.Store(key, value) }
 
+// Delete forgets what was written under key.
+func (s *CycleState) Delete(key any) { s.values.Delete(key) }
+
 // Read returns what was written under key.
 func (s *CycleState) Read(key any) (value any, ok bool) { return s.values.Load(key) }

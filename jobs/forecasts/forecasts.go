@@ -112,3 +112,22 @@ func Read(ctx context.Context, store *artifact.Store, head artifact.Head) (Set, 
 	}
 	return s, nil
 }
+
+// File returns the Parquet file of the current forecasts as it lies in the
+// store. It reports false where there is none.
+func File(ctx context.Context, store *artifact.Store) ([]byte, bool, error) {
+	head, err := store.Latest(ctx, schemas.ForecastsHead)
+	if errors.Is(err, artifact.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	for _, f := range head.Manifest.Files {
+		if f.Schema == forecastsSchema {
+			data, err := store.GetFile(ctx, f)
+			return data, err == nil, err
+		}
+	}
+	return nil, false, nil
+}

@@ -33,7 +33,10 @@ type sampler struct {
 	holdout int
 	// windows is how many training windows one series contributes at most.
 	windows int
-	seed    uint64
+	// validation is how many validation examples it contributes at most, or two
+	// for each origin.
+	validation int
+	seed       uint64
 }
 
 // origins returns the training origins of a series of n steps, newest last:
@@ -88,16 +91,28 @@ func (s *sampler) train(ctx context.Context, targets []target) (*fit.Rows, error
 func (s *sampler) validate(ctx context.Context, targets []target) (*fit.Rows, error) {
 	return s.gather(ctx, targets, func(h *bank.History, i int, t target, rows *fit.Rows) {
 		y := t.series
-		for _, at := range s.holdoutOrigins(y.Len()) {
+		rng := rand.New(rand.NewPCG(s.seed, uint64(i)))
+		origins := s.holdoutOrigins(y.Len())
+		// Every step of every origin where there are few series, else a choice.
+		each := max(2, s.validation/max(1, len(origins)))
+		for _, at := range origins {
 			w, ok := network.NewWindow(h, y, s.period, at, t.horizon, s.levels)
 			if !ok {
 				continue
 			}
-			for step := range min(t.horizon, y.Len()-at) {
-				// All of the first hour, then every fourth step: the far ones are many
-				// and alike.
-				if step < 4 || step%4 == 0 {
+			steps := min(t.horizon, y.Len()-at)
+			if steps <= each {
+				for step := range steps {
 					s.add(rows, w, y, at, step)
+				}
+				continue
+			}
+			for k := range each {
+				// Half of them from the next hour, which the floor is made from.
+				if k%2 == 0 {
+					s.add(rows, w, y, at, rng.IntN(min(4, steps)))
+				} else {
+					s.add(rows, w, y, at, rng.IntN(steps))
 				}
 			}
 		}
@@ -137,45 +152,56 @@ func (s *sampler) add(rows *fit.Rows, w *network.Window, y *schemas.Series, at, 
 	rows.Actual = append(rows.Actual, float32(max(-limit, min(limit, (actual-st.Anchor)/st.Scale))))
 }
 
+// gatherBlock is how many series are gathered before their rows are joined, so
+// that the rows are not held twice.
+const gatherBlock = 64
+
 // gather calls collect for every series, on all processors, and joins the rows
 // in the order of the series.
 func (s *sampler) gather(ctx context.Context, targets []target, collect func(h *bank.History, i int, t target, rows *fit.Rows)) (*fit.Rows, error) {
-	parts := make([]fit.Rows, len(targets))
-	workers := runtime.GOMAXPROCS(0)
-	g, ctx := errgroup.WithContext(ctx)
-	for k := range workers {
-		g.Go(func() error {
-			var h *bank.History
-			for i := k; i < len(targets); i += workers {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				if h == nil {
-					h = bank.NewHistory(targets[i].series.Mean, s.period, 0)
-				} else {
-					h.Reset(targets[i].series.Mean, s.period, 0)
-				}
-				collect(h, i, targets[i], &parts[i])
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
 	all := &fit.Rows{}
-	n := 0
-	for i := range parts {
-		n += parts[i].Len()
-	}
-	all.Features = make([]float32, 0, n*network.NumFeatures)
-	all.Offsets = make([]float32, 0, n*len(s.levels))
-	all.Actual = make([]float32, 0, n)
-	for i := range parts {
-		all.Features = append(all.Features, parts[i].Features...)
-		all.Offsets = append(all.Offsets, parts[i].Offsets...)
-		all.Actual = append(all.Actual, parts[i].Actual...)
-		parts[i] = fit.Rows{}
+	workers := runtime.GOMAXPROCS(0)
+	histories := make([]*bank.History, workers)
+	parts := make([]fit.Rows, gatherBlock)
+	for from := 0; from < len(targets); from += gatherBlock {
+		block := targets[from:min(len(targets), from+gatherBlock)]
+		g, ctx := errgroup.WithContext(ctx)
+		for k := range workers {
+			g.Go(func() error {
+				for i := k; i < len(block); i += workers {
+					if err := ctx.Err(); err != nil {
+						return err
+					}
+					if histories[k] == nil {
+						histories[k] = bank.NewHistory(nil, 1, 0)
+					}
+					p := &parts[i]
+					p.Features, p.Offsets, p.Actual = p.Features[:0], p.Offsets[:0], p.Actual[:0]
+					histories[k].Reset(block[i].series.Mean, s.period, 0)
+					collect(histories[k], from+i, block[i], p)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+		if from == 0 {
+			// Room for all at once: growing would hold the rows twice.
+			n := 0
+			for i := range block {
+				n += parts[i].Len()
+			}
+			n = n * (len(targets) + len(block)) / len(block)
+			all.Features = make([]float32, 0, n*network.NumFeatures)
+			all.Offsets = make([]float32, 0, n*len(s.levels))
+			all.Actual = make([]float32, 0, n)
+		}
+		for i := range block {
+			all.Features = append(all.Features, parts[i].Features...)
+			all.Offsets = append(all.Offsets, parts[i].Offsets...)
+			all.Actual = append(all.Actual, parts[i].Actual...)
+		}
 	}
 	return all, nil
 }

@@ -20,6 +20,7 @@ func (s *sampler) score(ctx context.Context, targets []target, weights *network.
 	for k := range workers {
 		g.Go(func() error {
 			var f *network.Forecaster
+			h := bank.NewHistory(nil, 1, 0)
 			for i := k; i < len(targets); i += workers {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -27,7 +28,7 @@ func (s *sampler) score(ctx context.Context, targets []target, weights *network.
 				if f == nil {
 					f = network.NewForecaster(s.levels)
 				}
-				scores[i] = s.scoreTarget(f, targets[i], weights)
+				scores[i] = s.scoreTarget(f, h, targets[i], weights)
 			}
 			return nil
 		})
@@ -35,7 +36,7 @@ func (s *sampler) score(ctx context.Context, targets []target, weights *network.
 	return scores, g.Wait()
 }
 
-func (s *sampler) scoreTarget(f *network.Forecaster, t target, weights *network.Weights) schemas.SeriesScore {
+func (s *sampler) scoreTarget(f *network.Forecaster, h *bank.History, t target, weights *network.Weights) schemas.SeriesScore {
 	y := t.series
 	bands := schemas.Bands(t.horizon)
 	names := []string{schemas.SeasonalNaive, schemas.Bank, schemas.Network}
@@ -43,7 +44,7 @@ func (s *sampler) scoreTarget(f *network.Forecaster, t target, weights *network.
 	for _, n := range names {
 		tallies[n] = make([]tally, len(bands))
 	}
-	h := bank.NewHistory(y.Mean, s.period, 0)
+	h.Reset(y.Mean, s.period, 0)
 	for _, at := range s.holdoutOrigins(y.Len()) {
 		steps := min(t.horizon, y.Len()-at)
 		made := map[string]*schemas.Forecast{}

@@ -37,7 +37,7 @@ func DefaultOptions() Options {
 	return Options{
 		Horizon:      schemas.DefaultHorizon,
 		Windows:      48,
-		TotalWindows: 16_384,
+		TotalWindows: 8_192,
 		Fit:          fit.DefaultOptions(),
 	}
 }
@@ -88,7 +88,7 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 	}
 	sm := &sampler{
 		period: m.Period, levels: levels, holdout: m.Period,
-		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), seed: o.Fit.Seed,
+		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), validation: max(24, totalValidation/len(targets)), seed: o.Fit.Seed,
 	}
 	// The trainer judges on the newest day, so that it needs one day to judge, one
 	// to learn from and one before that to look back on.
@@ -133,6 +133,9 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 	}
 	return m, weights, nil
 }
+
+// totalValidation bounds the validation examples of a shard.
+const totalValidation = 1 << 15
 
 // minExamples is how many examples a network of a few thousand weights needs at
 // least before its training is worth the time.

@@ -126,6 +126,11 @@ func analyse(state *framework.CycleState, c *framework.Candidate, r schemas.Reso
 	if v, ok := state.Read(analysisKey{r}); ok {
 		a = v.(*analysis)
 	} else {
+		// Forecasts are made resource by resource: what the others were made from
+		// is not needed any more, and a run has many components.
+		for _, other := range schemas.Resources() {
+			state.Delete(analysisKey{other})
+		}
 		state.Write(analysisKey{r}, a)
 	}
 	a.once.Do(func() { a.status = a.make(c.Series[r], r, steps, season) })
@@ -158,9 +163,13 @@ func (a *analysis) make(s *schemas.Series, r schemas.Resource, steps, season int
 // window prepares the forecast from the end of a series. The bank tries its
 // candidates out on the last week and looks back one more day from there.
 func window(s *schemas.Series, period, steps int) (*network.Window, bool) {
-	h := bank.NewHistory(s.Mean, period, s.Len()-8*period)
+	h := bankHistories.Get().(*bank.History)
+	defer bankHistories.Put(h)
+	h.Reset(s.Mean, period, s.Len()-8*period)
 	return network.NewWindow(h, s, period, s.Len(), steps, schemas.DefaultLevels())
 }
+
+var bankHistories = sync.Pool{New: func() any { return bank.NewHistory(nil, 1, 0) }}
 
 var forecasters = sync.Pool{New: func() any { return network.NewForecaster(schemas.DefaultLevels()) }}
 

@@ -30,15 +30,14 @@ const clip = 8
 // Window is one origin of one series, ready to be turned into feature vectors.
 type Window struct {
 	Weights []bank.BandWeights
-	history *bank.History
 	origin  bank.Origin
+	outs    [][bank.Count]float64 // per step, the candidates' forecasts
 	y       []float64
 	period  int
 	at      int // index of the first step to be forecast
 	start   time.Time
 	step    time.Duration
-	floor   float64 // smallest scale
-	decays  [3]float64
+	floor   float64     // smallest scale
 	offsets [][]float64 // per band, the bank's residual quantile of each level
 	scales  []float64   // per band
 	logErr  [][numErrors]float32
@@ -48,11 +47,15 @@ type Window struct {
 // NewWindow prepares origin at (an index into s, or its length) for the given
 // horizon and levels. History must have been made from s and reach back as far
 // as [bank.NewHistory] was told. It reports false where the bank has no
-// forecast, as on a history without any tried-out step.
+// forecast, as on a history without any tried-out step. The window does not keep
+// the history.
 func NewWindow(h *bank.History, s *schemas.Series, period, at, horizon int, levels []float64) (*Window, bool) {
 	w := &Window{
-		Weights: h.Weigh(at, horizon), history: h, origin: h.Origin(at),
+		Weights: h.Weigh(at, horizon), origin: h.Origin(at), outs: make([][bank.Count]float64, horizon),
 		y: s.Mean, period: period, at: at, start: s.Time(at), step: s.Step, levels: levels,
+	}
+	for step := range w.outs {
+		h.At(&w.origin, step, &w.outs[step])
 	}
 	w.floor = scaleFloor(s.Mean[max(0, at-5*period):at], period)
 	for b := range w.Weights {
@@ -125,10 +128,9 @@ type Step struct {
 // returns how to read the output. It reports false where the bank has no
 // forecast for the step.
 func (w *Window) Features(step int, x []float32) (Step, bool) {
-	var out [bank.Count]float64
-	w.history.At(&w.origin, step, &out)
+	out := &w.outs[step]
 	b := w.band(step)
-	anchor := w.Weights[b].Combine(&out)
+	anchor := w.Weights[b].Combine(out)
 	if anchor != anchor {
 		return Step{}, false
 	}

@@ -130,15 +130,15 @@ func replayOurs(ctx context.Context, workloads []sim.Workload, version string, p
 		if err := cluster.Step(t.Add(delay)); err != nil {
 			return nil, err
 		}
-		if err := pipelines.Run(ctx, "collect", cluster.Now()); err != nil {
+		if err := pipelines.Run(ctx, "collect", cluster.Now(), nil); err != nil {
 			return nil, err
 		}
 		if t.Equal(t.Truncate(24 * time.Hour)) {
-			if err := pipelines.Run(ctx, "train", cluster.Now()); err != nil {
+			if err := pipelines.Run(ctx, "train", cluster.Now(), nil); err != nil {
 				return nil, err
 			}
 		}
-		if err := pipelines.Run(ctx, "infer", cluster.Now()); err != nil {
+		if err := pipelines.Run(ctx, "infer", cluster.Now(), nil); err != nil {
 			return nil, err
 		}
 		stage.Add(1)

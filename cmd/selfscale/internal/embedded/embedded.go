@@ -97,8 +97,9 @@ func (c *Config) env(args local.Args) (jobs.Env, error) {
 }
 
 // Run runs a pipeline for an instant and returns when it is done. The run-id is
-// made from both, so that the same call runs the same run.
-func (p *Pipelines) Run(ctx context.Context, pipeline string, now time.Time) error {
+// made from both, so that the same call runs the same run. Watch, if not nil, is
+// given the run's record now and then while it is under way.
+func (p *Pipelines) Run(ctx context.Context, pipeline string, now time.Time, watch func(workflows.Run)) error {
 	id := pipeline + "-" + now.UTC().Format("20060102t150405z")
 	_, err := p.submitter.Submit(ctx, workflows.Request{
 		Pipeline: pipeline, RunID: id,
@@ -107,7 +108,7 @@ func (p *Pipelines) Run(ctx context.Context, pipeline string, now time.Time) err
 	if err != nil {
 		return err
 	}
-	run, err := p.submitter.Wait(ctx, id)
+	run, err := p.wait(ctx, id, watch)
 	if err != nil {
 		return err
 	}
@@ -122,6 +123,23 @@ func (p *Pipelines) Run(ctx context.Context, pipeline string, now time.Time) err
 	}
 	return schemas.Errorf(schemas.CodeInternal, "run %s is %s: %s", id, run.Phase, run.Message)
 }
+
+// wait returns the record of a run that is done.
+func (p *Pipelines) wait(ctx context.Context, id string, watch func(workflows.Run)) (workflows.Run, error) {
+	for watch != nil {
+		some, cancel := context.WithTimeout(ctx, watchEvery)
+		run, err := p.submitter.Wait(some, id)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return run, err
+		}
+		watch(run)
+	}
+	return p.submitter.Wait(ctx, id)
+}
+
+// watchEvery is how often a run's progress is told.
+const watchEvery = 200 * time.Millisecond
 
 // codeOf returns the code that a step's exit code stands for.
 func codeOf(exit *int) schemas.Code {

@@ -1,0 +1,184 @@
+// Package offline turns a file with a user's own usage into forecasts, decisions
+// and manifests, with the pipelines of a real installation and no cluster.
+package offline
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"time"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"k8s.io/utils/clock"
+
+	"github.com/self-scaling/self-scaling/cmd/internal/standard"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/embedded"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/outdir"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/report"
+	"github.com/self-scaling/self-scaling/controller/framework"
+	"github.com/self-scaling/self-scaling/controller/framework/runtime"
+	"github.com/self-scaling/self-scaling/controller/plugins/manifest"
+	"github.com/self-scaling/self-scaling/jobs/collector"
+	"github.com/self-scaling/self-scaling/jobs/dataset"
+	"github.com/self-scaling/self-scaling/jobs/forecasts"
+	"github.com/self-scaling/self-scaling/jobs/history"
+	"github.com/self-scaling/self-scaling/jobs/inference"
+	"github.com/self-scaling/self-scaling/jobs/samples"
+	"github.com/self-scaling/self-scaling/jobs/trainer"
+	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
+	"github.com/self-scaling/self-scaling/workflows/artifact/membucket"
+)
+
+// The files of a result beside those of package report.
+const (
+	// StoreDir is the store that "selfscale forecast" and "selfscale history"
+	// read.
+	StoreDir = "store"
+	// DecisionsFile holds one decision a line, as JSON.
+	DecisionsFile = "decisions.jsonl"
+	// ForecastsFile is the Parquet file of all forecasts.
+	ForecastsFile = report.ForecastsDir + "/forecasts.parquet"
+)
+
+// Run is selfscale run.
+func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) error {
+	profile, err := standard.Profile(o.Profile)
+	if err != nil {
+		return err
+	}
+	if err := o.Policy.Validate(); err != nil {
+		return err
+	}
+	reading := c.Progress.Stage("reading "+o.History, 0)
+	file, err := history.Read(ctx, o.History, history.Options{})
+	reading.Done()
+	if err != nil {
+		return err
+	}
+	now := o.Now
+	switch {
+	case now.IsZero():
+		now = file.To
+	case !now.After(file.From):
+		return schemas.Errorf(schemas.CodeInvalidConfig, "--now must be after the first row of %s (%s), but is %s", file.Name, file.From.Format(time.RFC3339), now.Format(time.RFC3339))
+	}
+	out, err := outdir.Open(o.Out)
+	if err != nil {
+		return err
+	}
+	defer out.Discard()
+
+	bucket := membucket.New(clock.RealClock{})
+	var set forecasts.Set
+	var results []runtime.Result
+	manifests := map[schemas.ComponentID]*autoscalingv2.HorizontalPodAutoscaler{}
+	binder := manifest.New(func(id schemas.ComponentID, hpa *autoscalingv2.HorizontalPodAutoscaler) error {
+		manifests[id] = hpa
+		return nil
+	})
+	table := samples.Options{Step: file.Step}
+	pipelines, err := embedded.New(embedded.Config{
+		Store:     artifact.New(bucket, artifact.Options{}),
+		Collector: collector.New(file, collector.Options{Step: file.Step, Backfill: samples.DefaultRetention}),
+		Dataset:   dataset.Options{},
+		Trainer:   trainer.Config{Options: trainer.DefaultOptions()},
+		Inference: inference.New(inference.Config{
+			Framework: standard.Framework(profile, 0, binder),
+			Catalog:   func(context.Context) (inference.Catalog, error) { return catalog{o.Policy}, nil },
+			Table:     table,
+			Done:      func(s forecasts.Set, r []runtime.Result) { set, results = s, r },
+		}),
+		Version: version,
+	})
+	if err != nil {
+		return err
+	}
+	defer pipelines.Close()
+	for _, stage := range []struct{ name, pipeline string }{
+		{"collecting", "collect"}, {"training", "train"}, {"forecasting and deciding", "infer"},
+	} {
+		if err := run(ctx, pipelines, stage.pipeline, stage.name, now, c); err != nil {
+			return err
+		}
+	}
+	writing := c.Progress.Stage("writing "+o.Out, 0)
+	err = write(ctx, out, bucket, set, manifests)
+	writing.Done()
+	if err != nil {
+		return err
+	}
+	if err := out.Commit(); err != nil {
+		return err
+	}
+	return tell(c.Out, file, now, results, out.Path())
+}
+
+func run(ctx context.Context, p *embedded.Pipelines, pipeline, name string, now time.Time, c cli.Console) error {
+	stage := c.Progress.Stage(name, 0)
+	defer stage.Done()
+	return p.Run(ctx, pipeline, now, func(r workflows.Run) {
+		for _, s := range r.Steps {
+			if s.Phase == workflows.Running && s.Progress.Total > 0 {
+				stage.Set(s.Progress.Done, s.Progress.Total)
+			}
+		}
+	})
+}
+
+// write fills the output folder.
+func write(ctx context.Context, out *outdir.Dir, bucket artifact.Bucket, set forecasts.Set, manifests map[schemas.ComponentID]*autoscalingv2.HorizontalPodAutoscaler) error {
+	for id, hpa := range manifests {
+		data, err := manifest.Encode(hpa)
+		if err != nil {
+			return err
+		}
+		if err := out.WriteFile(report.Name(report.ManifestsDir, id, "yaml"), data); err != nil {
+			return err
+		}
+	}
+	var decisions bytes.Buffer
+	encoder := json.NewEncoder(&decisions)
+	for i := range set.Decisions {
+		if err := encoder.Encode(&set.Decisions[i]); err != nil {
+			return fmt.Errorf("encode the decision about %s: %w", set.Decisions[i].Component, err)
+		}
+	}
+	if err := out.WriteFile(DecisionsFile, decisions.Bytes()); err != nil {
+		return err
+	}
+	var keys []string
+	if err := bucket.List(ctx, "", func(o artifact.ObjectInfo) bool { keys = append(keys, o.Key); return true }); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		data, err := bucket.Get(ctx, key)
+		if err != nil {
+			return err
+		}
+		if err := out.WriteFile(path.Join(StoreDir, key), data); err != nil {
+			return err
+		}
+	}
+	return forecastsFile(ctx, out, artifact.New(bucket, artifact.Options{ReadOnly: true}))
+}
+
+// forecastsFile writes the newest forecasts once more where people look for
+// them.
+func forecastsFile(ctx context.Context, out *outdir.Dir, store *artifact.Store) error {
+	data, ok, err := forecasts.File(ctx, store)
+	if err != nil || !ok {
+		return err
+	}
+	return out.WriteFile(ForecastsFile, data)
+}
+
+// catalog has one policy for all components and knows no workloads.
+type catalog struct{ policy schemas.Policy }
+
+func (c catalog) Policy(schemas.ComponentID) schemas.Policy    { return c.policy }
+func (c catalog) Target(schemas.ComponentID) *framework.Target { return nil }
