@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -130,9 +131,21 @@ func (p *MaxStep) Permit(_ context.Context, _ *framework.CycleState, _ *framewor
 		step = max(step, int64(math.Ceil(float64(base)*float64(p.Percent)/100)))
 	}
 	if top := int64(base) + step; int64(d.MinReplicas) > top {
-		replicas.Limit(d, MaxStepName, int32(top), fmt.Sprintf("no floor may rise by more than %d pods or %d %% at once", p.Replicas, p.Percent))
+		replicas.Limit(d, MaxStepName, int32(top), "no floor may rise by more than "+p.String()+" at once")
 	}
 	return nil
+}
+
+// String spells the limits.
+func (p *MaxStep) String() string {
+	var limits []string
+	if p.Replicas > 0 {
+		limits = append(limits, replicas.Count(p.Replicas, "pod"))
+	}
+	if p.Percent > 0 {
+		limits = append(limits, fmt.Sprintf("%d %%", p.Percent))
+	}
+	return strings.Join(limits, " or ")
 }
 
 // Budget limits how many floors change in one run, so that a bad model or a
@@ -199,7 +212,7 @@ func (Capacity) Permit(_ context.Context, _ *framework.CycleState, c *framework.
 	left := max(0, *c.Target.CapacityLeft)
 	top := max(int64(c.Target.CurrentReplicas)+int64(left), int64(c.Policy.MinReplicas), 1)
 	if int64(d.MinReplicas) > top {
-		replicas.Limit(d, CapacityName, int32(top), fmt.Sprintf("%d pods run and the cluster has room for %d more", c.Target.CurrentReplicas, left))
+		replicas.Limit(d, CapacityName, int32(top), fmt.Sprintf("the cluster has room for %d more beside the %d that run", left, c.Target.CurrentReplicas))
 	}
 	return nil
 }

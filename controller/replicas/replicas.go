@@ -55,8 +55,7 @@ type Input struct {
 	// cores and bytes: the scale against which a forecast is judged. A resource
 	// that is absent is not judged.
 	Highest map[schemas.Resource]float64
-	// Previous is the decision before this one, nil on the first. One that was
-	// not applied although it should have been counts as none.
+	// Previous is the decision before this one, nil on the first.
 	Previous *schemas.Decision
 }
 
@@ -95,9 +94,7 @@ func Plan(in Input) schemas.Decision {
 		MaxReplicas: in.Policy.MaxReplicas,
 	}
 	d.Expires = d.To.Add(in.Interval)
-	if in.Previous != nil && (in.Previous.Applied || in.Policy.Mode != schemas.Auto) {
-		d.PreviousReplicas, d.PreviousSince = standing(in.Previous)
-	}
+	d.PreviousReplicas, d.PreviousSince = standing(in.Previous, in.Policy.Mode)
 
 	requested := false
 	reason, problem := schemas.NoForecast, "no resource has a forecast"
@@ -168,8 +165,8 @@ func Conclude(d *schemas.Decision) {
 		d.Reason = schemas.FloorKept
 	}
 	_, top := largest(d)
-	d.Message = fmt.Sprintf("%s is forecast to reach %s in the %s of the bucket at %s (quantile %g): %d replicas at %.0f %% of a request of %s",
-		top.Resource, Quantity(top.Resource, top.Usage), top.Statistic, stamp(top.Bucket), top.Level, top.Replicas, 100*top.Utilization, Quantity(top.Resource, top.Request))
+	d.Message = fmt.Sprintf("%s is forecast to reach %s in the %s of the bucket at %s (quantile %g): %s at %.0f %% of a request of %s",
+		top.Resource, Quantity(top.Resource, top.Usage), top.Statistic, stamp(top.Bucket), top.Level, Count(top.Replicas, "replica"), 100*top.Utilization, Quantity(top.Resource, top.Request))
 	if n := len(d.Clamps); n > 0 {
 		c := d.Clamps[n-1]
 		d.Message += fmt.Sprintf("; limited to %d, because %s", c.After, c.Message)
@@ -306,8 +303,19 @@ func floorBefore(d *schemas.Decision) int32 {
 	return min(max(*d.PreviousReplicas, d.Policy.MinReplicas), d.Policy.MaxReplicas)
 }
 
-// standing returns the floor of a decision and since when it has stood.
-func standing(previous *schemas.Decision) (*int32, *time.Time) {
+// standing returns the floor that stands after the decision before, and since
+// when. In mode Auto that is what was applied: a decision that was not leaves
+// the floor as it found it. In the others nothing is ever applied, and the
+// decisions are followed as if they had been.
+func standing(previous *schemas.Decision, mode schemas.Mode) (*int32, *time.Time) {
+	switch {
+	case previous == nil:
+		return nil, nil
+	case mode == schemas.Auto && !previous.Applied && previous.Policy.Mode == schemas.Auto:
+		return previous.PreviousReplicas, previous.PreviousSince
+	case mode == schemas.Auto && !previous.Applied:
+		return nil, nil
+	}
 	floor, since := previous.MinReplicas, previous.Time
 	if previous.PreviousReplicas != nil && *previous.PreviousReplicas == floor && previous.PreviousSince != nil {
 		since = *previous.PreviousSince
@@ -397,13 +405,25 @@ func Ceil(usage, perPod float64) int32 {
 // Quantity spells a usage or a request for people.
 func Quantity(r schemas.Resource, v float64) string {
 	if r != schemas.Memory {
-		return fmt.Sprintf("%.4g cores", v)
+		s := fmt.Sprintf("%.4g core", v)
+		if s != "1 core" {
+			s += "s"
+		}
+		return s
 	}
 	unit := 0
 	for v >= 1024 && unit < 5 {
 		v, unit = v/1024, unit+1
 	}
 	return fmt.Sprintf("%.4g %s", v, []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB"}[unit])
+}
+
+// Count spells a number of things for people: "1 pod", "2 pods".
+func Count(n int32, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }

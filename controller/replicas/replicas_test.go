@@ -84,6 +84,7 @@ type forecasts = map[schemas.Resource]*schemas.Forecast
 
 func TestPlan(t *testing.T) {
 	cpu1 := schemas.Requests{schemas.CPU: 1}
+	seven, earlier := int32(7), now.Add(-20*time.Minute)
 	for _, tt := range []struct {
 		name      string
 		policy    schemas.Policy
@@ -182,7 +183,17 @@ func TestPlan(t *testing.T) {
 		{name: "a floor that was never applied is no floor",
 			policy:   policy(func(p *schemas.Policy) { p.Hold = 30 * time.Minute }),
 			requests: cpu1, forecasts: forecasts{schemas.CPU: flat(schemas.CPU, 2, 2)},
-			previous: &schemas.Decision{Component: web, Time: now.Add(-time.Minute), MinReplicas: 9},
+			previous: &schemas.Decision{Component: web, Time: now.Add(-time.Minute), MinReplicas: 9, Policy: policy()},
+			want:     3, reason: schemas.FloorRaised},
+		{name: "where one was not applied, the floor before it still stands",
+			policy:   policy(func(p *schemas.Policy) { p.Hold = 30 * time.Minute }),
+			requests: cpu1, forecasts: forecasts{schemas.CPU: flat(schemas.CPU, 2, 2)},
+			previous: &schemas.Decision{Component: web, Time: now.Add(-time.Minute), MinReplicas: 9, Policy: policy(), PreviousReplicas: &seven, PreviousSince: &earlier},
+			want:     7, reason: schemas.FloorKept, clamps: []string{replicas.ClampHold}},
+		{name: "what was only decided in the shadow never stood",
+			policy:   policy(func(p *schemas.Policy) { p.Hold = 30 * time.Minute }),
+			requests: cpu1, forecasts: forecasts{schemas.CPU: flat(schemas.CPU, 2, 2)},
+			previous: &schemas.Decision{Component: web, Time: now.Add(-time.Minute), MinReplicas: 9, Policy: schemas.DefaultPolicy(), PreviousReplicas: &seven, PreviousSince: &earlier},
 			want:     3, reason: schemas.FloorRaised},
 		{name: "in the shadow no floor is ever applied and each counts",
 			policy:   policy(func(p *schemas.Policy) { p.Mode, p.Hold = schemas.Shadow, 30*time.Minute }),
