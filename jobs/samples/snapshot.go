@@ -147,14 +147,18 @@ func (s *Snapshot) Components(ctx context.Context, from, to time.Time) ([]schema
 }
 
 // Window returns the newest n days of whole buckets that end at or before now,
-// cut to what the table holds: the newest bucket is the last one that anything
-// was measured in.
+// cut to what the table holds: the oldest bucket is the first one, and the newest
+// the last one, that anything was measured in.
 func (s *Snapshot) Window(now time.Time, days int) (from, to time.Time) {
 	to = now.UTC().Truncate(s.step)
 	if last := s.Head.Manifest.To; last.Before(to) {
 		to = last
 	}
-	return to.Add(-time.Duration(days) * 24 * time.Hour), to
+	from = to.Add(-time.Duration(days) * 24 * time.Hour)
+	if first := s.Head.Manifest.From.UTC().Truncate(s.step); from.Before(first) && first.Before(to) {
+		from = first
+	}
+	return from, to
 }
 
 // Histories returns what is known of the given components, which must ascend,
