@@ -1,7 +1,6 @@
 package columnar
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 	"time"
@@ -81,7 +80,8 @@ func EncodeDecisions(decisions []schemas.Decision) ([]byte, error) {
 }
 
 // DecodeDecisions reads what [EncodeDecisions] wrote, ordered by component and
-// time. The columns must agree with the records.
+// time. The columns must agree with the records. Members of a record that are no
+// longer known are left out, since files are kept for good.
 func DecodeDecisions(name string, data []byte) ([]schemas.Decision, error) {
 	r, err := Open(DecisionsSchema, name, data)
 	if err != nil {
@@ -91,9 +91,7 @@ func DecodeDecisions(name string, data []byte) ([]schemas.Decision, error) {
 	err = r.All(func(f Frame) error {
 		for i := range f.Rows(DecisionsSchema) {
 			var d schemas.Decision
-			dec := json.NewDecoder(bytes.NewReader([]byte(f[12].Texts[f[12].Index[i]])))
-			dec.DisallowUnknownFields()
-			if err := dec.Decode(&d); err != nil {
+			if err := json.Unmarshal([]byte(f[12].Texts[f[12].Index[i]]), &d); err != nil {
 				return schemas.Errorf(schemas.CodeInvalidData, "%s: column record, row %d: %w", name, len(out), err)
 			}
 			if d.Component != componentAt(f, i) || d.Time.UnixMilli() != f[3].Ints[i] || int64(d.MinReplicas) != f[7].Ints[i] {
