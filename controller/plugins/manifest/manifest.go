@@ -102,7 +102,7 @@ func HPA(c *framework.Candidate, d *schemas.Decision) (*autoscalingv2.Horizontal
 		}
 		percent := max(1, int32(math.Round(100*d.Policy.Utilization(r))))
 		for _, demand := range d.Demands {
-			if demand.Resource == r { // the formula may have its own
+			if demand.Resource == r && demand.Statistic == schemas.Mean { // the formula may have its own
 				percent = max(1, int32(math.Round(100*demand.Utilization)))
 			}
 		}

@@ -35,10 +35,17 @@ func TestManifests(t *testing.T) {
 		edit func(*framework.Candidate, *schemas.Decision)
 	}{
 		{"cpu-and-memory", func(*framework.Candidate, *schemas.Decision) {}},
+		// What a peak may use is no target of the autoscaler, which looks at means.
+		{"cpu-and-memory", func(_ *framework.Candidate, d *schemas.Decision) {
+			d.Demands = []schemas.Demand{
+				{Resource: schemas.CPU, Statistic: schemas.Mean, Utilization: 0.7},
+				{Resource: schemas.CPU, Statistic: schemas.Peak, Utilization: 1},
+			}
+		}},
 		{"cpu-only", func(c *framework.Candidate, _ *schemas.Decision) { delete(c.Requests, schemas.Memory) }},
 		{"classic", func(_ *framework.Candidate, d *schemas.Decision) {
 			d.Formula, d.MaxReplicas = schemas.FormulaClassic, 7
-			d.Demands = []schemas.Demand{{Resource: schemas.CPU, Utilization: 0.75}, {Resource: schemas.Memory, Utilization: 0.75}}
+			d.Demands = []schemas.Demand{{Resource: schemas.CPU, Statistic: schemas.Mean, Utilization: 0.75}, {Resource: schemas.Memory, Statistic: schemas.Mean, Utilization: 0.75}}
 		}},
 		{"stateful-set", func(c *framework.Candidate, _ *schemas.Decision) {
 			c.Target = &framework.Target{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "database", Scalable: true}

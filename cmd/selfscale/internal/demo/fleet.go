@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"math"
 	"slices"
 	"time"
 
@@ -20,11 +19,15 @@ const (
 	utilization = 0.7 // target of the HPA
 	startUp     = 2 * time.Minute
 	replayDays  = 8
-	// A pod requests a seventh of the median demand, so that a usual minute needs
-	// ten pods at the target, but at least so much that the maximum serves all but
-	// the highest thousandth of the minutes at the target.
+	// A pod serves a seventh of the median demand, so that a usual minute needs ten
+	// pods at the target, but at least so much that the maximum serves all but the
+	// highest thousandth of the minutes at the target.
 	usualPods     = 7
 	servedMinutes = 0.999
+	// request is what a pod requests. The unit of the published series is not
+	// stated and they differ by seven orders of magnitude; each is scaled so that
+	// its pods have this size.
+	request = 0.25 // cores
 )
 
 // replayEnd is where the series are made to end, so that all of them are
@@ -48,11 +51,14 @@ func fleet() ([]sim.Workload, error) {
 		values := t.Values[:min(len(t.Values), int(replayEnd.Sub(start)/time.Minute))]
 		sorted := slices.Sorted(slices.Values(values))
 		quantile := func(q float64) float64 { return sorted[int(q*float64(len(sorted)-1))] }
-		request := max(quantile(.5)/usualPods, quantile(servedMinutes)/(maxReplicas*utilization))
+		scale := request / max(quantile(.5)/usualPods, quantile(servedMinutes)/(maxReplicas*utilization))
+		for i := range values {
+			values[i] *= scale
+		}
 		workloads = append(workloads, sim.Workload{
 			Component:   schemas.ComponentID{Service: service, Component: t.Name},
 			Demand:      map[schemas.Resource]sim.Trace{schemas.CPU: {Start: start, Values: values}},
-			Requests:    schemas.Requests{schemas.CPU: roundUp(request)},
+			Requests:    schemas.Requests{schemas.CPU: request},
 			Utilization: map[schemas.Resource]float64{schemas.CPU: utilization},
 			MinReplicas: minReplicas,
 			MaxReplicas: maxReplicas,
@@ -61,10 +67,6 @@ func fleet() ([]sim.Workload, error) {
 	}
 	return workloads, nil
 }
-
-// roundUp rounds a request up to a whole tenth of a millicore, the unit that
-// samples are kept in.
-func roundUp(cores float64) float64 { return math.Ceil(cores*1e4) / 1e4 }
 
 // catalog is what the operator of the simulated cluster wants and runs.
 type catalog struct{ cluster *sim.Cluster }

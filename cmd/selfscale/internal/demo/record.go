@@ -120,8 +120,8 @@ func draw(w *sim.Workload, reactive, ours *history, newest *schemas.Forecast) *c
 		Subtitle:     "real usage, replayed with the HPA alone and with self-scaling's floor under it",
 		Resource:     schemas.CPU,
 		ForecastStep: interval,
-		BandLabel:    "forecast, 10th to 90th percentile",
-		MidLabel:     "forecast, median",
+		BandLabel:    "10th to 90th percentile",
+		MidLabel:     "median",
 		Now:          replayEnd,
 		Forecast:     ours.ahead,
 	}
