@@ -3,7 +3,6 @@ package runtime_test
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -186,5 +185,3 @@ func build(fail interface {
 	}
 	return f
 }
-
-var nan = math.NaN()
