@@ -1,6 +1,8 @@
 package schemas
 
 import (
+	"bytes"
+	"encoding/json"
 	"math"
 	"time"
 )
@@ -112,3 +114,42 @@ func (p *Policy) Validate() error {
 // Requests is what one pod of a component requests. A resource that is not
 // requested, or whose request is not known, is absent.
 type Requests map[Resource]float64 // cores, bytes
+
+// policyJSON is a policy as files and records spell it: durations as Go writes
+// them ("2m0s").
+type policyJSON struct {
+	*policyFields
+	LeadTime *Duration `json:"leadTime"`
+	Hold     *Duration `json:"hold"`
+}
+
+type policyFields Policy
+
+// MarshalJSON implements json.Marshaler.
+func (p Policy) MarshalJSON() ([]byte, error) {
+	return json.Marshal(p.spelled())
+}
+
+// UnmarshalJSON implements json.Unmarshaler. Fields that are not given keep
+// their values, and fields that a policy does not have are passed over, because
+// records are read for longer than their writers live; [ParsePolicy] is for
+// what people write.
+func (p *Policy) UnmarshalJSON(data []byte) error {
+	return json.Unmarshal(data, p.spelled())
+}
+
+func (p *Policy) spelled() *policyJSON {
+	return &policyJSON{(*policyFields)(p), (*Duration)(&p.LeadTime), (*Duration)(&p.Hold)}
+}
+
+// ParsePolicy reads a policy, in JSON, that somebody wrote: what it leaves open
+// has its default, and a field that a policy does not have is an error.
+func ParsePolicy(data []byte) (Policy, error) {
+	p := DefaultPolicy()
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(p.spelled()); err != nil {
+		return Policy{}, Errorf(CodeInvalidConfig, "%w", err)
+	}
+	return p, p.Validate()
+}

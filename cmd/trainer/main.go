@@ -1,0 +1,47 @@
+// Trainer is the step of the pipelines that learns.
+package main
+
+import (
+	"context"
+	"flag"
+	"os"
+
+	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/trainer"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
+	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
+	"github.com/self-scaling/self-scaling/workflows/artifact/s3bucket"
+)
+
+const long = `
+Trains on one shard of the dataset that the same run has made: the network that
+corrects the forecasts of the bank of simple candidates. Every forecaster is
+judged on the newest day, which none of them has seen; the network is kept only
+if it did better there than the bank alone. Training goes on from the weights
+that the shard was last accepted with.
+
+With -commit it trains nothing and makes the models of all shards of the run the
+current ones.
+
+Example:
+  trainer -store file:///var/lib/self-scaling -run train-7 -shard 00000
+  trainer -store file:///var/lib/self-scaling -run train-7 -commit
+`
+
+func main() { os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func program() jobs.Program {
+	c := trainer.Config{Options: trainer.DefaultOptions()}
+	return jobs.Program{
+		Name: "trainer", Short: "learn from a shard of the dataset", Long: long,
+		Drivers: artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open},
+		Flags: func(f *flag.FlagSet) {
+			f.BoolVar(&c.Commit, "commit", false, "accept the models of all shards instead of training")
+			f.IntVar(&c.Options.Horizon, "horizon", c.Options.Horizon, "how many `steps` ahead to forecast")
+			f.IntVar(&c.Options.Season, "season", 0, "`steps` in a season; 0 means a day")
+			f.IntVar(&c.Options.Fit.Epochs, "epochs", c.Options.Fit.Epochs, "passes over the examples, at most")
+			f.Uint64Var(&c.Options.Fit.Seed, "seed", c.Options.Fit.Seed, "seed of the training; the same data and seed give the same model")
+		},
+		Step: func(ctx context.Context, env jobs.Env) error { return trainer.New(c)(ctx, env) },
+	}
+}
