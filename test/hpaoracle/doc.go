@@ -4,4 +4,7 @@
 // because it links Kubernetes. From the top folder:
 //
 //	cd test/hpaoracle && go test ./...
+//
+// After a change of the product's go.mod this one may need "go mod tidy" too;
+// go test says so.
 package hpaoracle
