@@ -10,6 +10,7 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/demo"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/offline"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/query"
 )
 
 // version is set by the linker.
@@ -28,5 +29,7 @@ func engine() cli.Engine {
 		Run: func(ctx context.Context, o cli.RunOptions, c cli.Console) error {
 			return offline.Run(ctx, o, c, cli.Version(version))
 		},
+		Forecast: query.Forecast,
+		History:  query.History,
 	}
 }
