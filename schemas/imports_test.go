@@ -58,7 +58,7 @@ var ours = map[string][]string{
 	"controller":                   {"schemas", "workflows", "controller/framework"},
 	"controller/framework":         {"schemas"},
 	"controller/framework/runtime": {"schemas", "controller/framework", "controller/replicas"},
-	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/..."},
+	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/...", "jobs/trainer/bank"},
 	// The plugins that learn use the arithmetic of the trainer, not the step.
 	"controller/plugins/learned": {"schemas", "controller/framework", "controller/framework/runtime", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 	"controller/replicas":        {"schemas"}, // arithmetic only

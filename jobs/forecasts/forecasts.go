@@ -7,6 +7,7 @@ package forecasts
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/self-scaling/self-scaling/schemas"
@@ -75,19 +76,32 @@ func Write(ctx context.Context, store *artifact.Store, version string, s Set, in
 // Latest returns the current set. It reports false where there is none yet. A
 // damaged one is passed over for the one before.
 func Latest(ctx context.Context, store *artifact.Store) (Set, bool, error) {
-	head, err := store.LatestValid(ctx, schemas.ForecastsHead, store.VerifyHead)
+	return latest(ctx, store, forecastsSchema, decisionsSchema)
+}
+
+// LatestDecisions is [Latest] without the forecasts, which are many times larger.
+func LatestDecisions(ctx context.Context, store *artifact.Store) (Set, bool, error) {
+	return latest(ctx, store, decisionsSchema)
+}
+
+func latest(ctx context.Context, store *artifact.Store, parts ...string) (s Set, ok bool, err error) {
+	_, err = store.LatestValid(ctx, schemas.ForecastsHead, func(ctx context.Context, h artifact.Head) (err error) {
+		s, err = read(ctx, store, h, parts...)
+		return err
+	})
 	if errors.Is(err, artifact.ErrNotFound) {
 		return Set{}, false, nil
 	}
-	if err != nil {
-		return Set{}, false, err
-	}
-	s, err := Read(ctx, store, head)
 	return s, err == nil, err
 }
 
 // Read returns the set that a head names.
 func Read(ctx context.Context, store *artifact.Store, head artifact.Head) (Set, error) {
+	return read(ctx, store, head, forecastsSchema, decisionsSchema)
+}
+
+// read returns the parts of a set whose files have one of the given schemas.
+func read(ctx context.Context, store *artifact.Store, head artifact.Head, parts ...string) (Set, error) {
 	m := head.Manifest
 	s := Set{Run: head.Run, DataUntil: m.To}
 	now, err := time.Parse(time.RFC3339, m.Labels["now"])
@@ -96,6 +110,9 @@ func Read(ctx context.Context, store *artifact.Store, head artifact.Head) (Set, 
 	}
 	s.Now = now
 	for _, f := range m.Files {
+		if !slices.Contains(parts, f.Schema) {
+			continue
+		}
 		data, err := store.GetFile(ctx, f)
 		if err != nil {
 			return Set{}, err

@@ -59,7 +59,7 @@ func New(c Config) jobs.Func {
 }
 
 func (c *Config) run(ctx context.Context, env jobs.Env) error {
-	previous, acted, err := forecasts.Latest(ctx, env.Store)
+	previous, acted, err := forecasts.LatestDecisions(ctx, env.Store)
 	if err != nil {
 		return fmt.Errorf("read the decisions before: %w", err)
 	}
