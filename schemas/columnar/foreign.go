@@ -203,7 +203,11 @@ func (f *Foreign) group(g int, columns []int) (readers []file.ColumnChunkReader,
 			return nil, 0, schemas.Errorf(schemas.CodeInvalidData, "%s: column %s: %w", f.name, f.columns[k].Name, err)
 		}
 		descr := f.file.MetaData().Schema.Column(k)
-		readers = append(readers, file.NewColumnReader(descr, &wholePages{PageReader: pages, optional: descr.MaxDefinitionLevel() > 0}, memory.DefaultAllocator, f.file.BufferPool()))
+		whole := &wholePages{PageReader: pages, optional: descr.MaxDefinitionLevel() > 0}
+		if node, ok := descr.SchemaNode().(*schema.PrimitiveNode); ok && !whole.optional {
+			descr = schema.NewColumn(node, 1, 0)
+		}
+		readers = append(readers, file.NewColumnReader(descr, whole, memory.DefaultAllocator, f.file.BufferPool()))
 	}
 	return readers, group.NumRows(), nil
 }
@@ -217,10 +221,7 @@ func (f *Foreign) read(r file.ColumnChunkReader, c ForeignColumn, first int64, r
 			err = schemas.Errorf(schemas.CodeInvalidData, "%s: column %s: %w", f.name, c.Name, err)
 		}
 	}()
-	var levels []int16
-	if r.Descriptor().MaxDefinitionLevel() > 0 {
-		levels = make([]int16, rows)
-	}
+	levels := make([]int16, rows)
 	switch r := r.(type) {
 	case *file.ByteArrayColumnChunkReader:
 		v.Texts = resize(v.Texts, rows)
@@ -258,7 +259,7 @@ func (f *Foreign) read(r file.ColumnChunkReader, c ForeignColumn, first int64, r
 		err := readValues(r.ReadBatch, r.Err, raw, levels, parquet.Int96{})
 		for i, x := range raw {
 			v.Instants[i] = Unknown
-			if levels == nil || levels[i] == 1 {
+			if levels[i] == 1 {
 				v.Instants[i] = int96(x)
 			}
 		}
@@ -271,7 +272,7 @@ func (f *Foreign) read(r file.ColumnChunkReader, c ForeignColumn, first int64, r
 // nothing is known.
 func (f *Foreign) refuseNaN(c ForeignColumn, first int64, values []float64, levels []int16) error {
 	for i, x := range values {
-		if math.IsNaN(x) && (levels == nil || levels[i] == 1) {
+		if math.IsNaN(x) && levels[i] == 1 {
 			return schemas.Errorf(schemas.CodeInvalidData, "%s: row %d, column %s: must be a finite number or null, but is NaN", f.name, first+int64(i)+1, c.Name)
 		}
 	}
@@ -340,12 +341,14 @@ func int96(x parquet.Int96) int64 {
 	return day*86400_000 + nanos/1e6
 }
 
-// wholePages hands on pages that hold as many rows as they say. The library's
-// column reader waits for ever for rows that a damaged page promises and does
-// not have.
+// wholePages hands on pages that hold as many rows as they say, and all of them
+// as pages of columns that may be null. The library's column reader waits for
+// ever for rows that a damaged page promises and does not have, be it for their
+// definition levels or, in a column without levels, for their values.
 type wholePages struct {
 	file.PageReader
 	optional bool // the column has definition levels
+	page     file.Page
 	err      error
 }
 
@@ -354,9 +357,17 @@ func (p *wholePages) Next() bool {
 	if p.err != nil || !p.PageReader.Next() {
 		return false
 	}
-	p.err = p.check(p.Page())
+	p.page = p.PageReader.Page()
+	if p.optional {
+		p.err = p.check()
+	} else {
+		p.err = p.addLevels()
+	}
 	return p.err == nil
 }
+
+// Page returns the page that Next fetched.
+func (p *wholePages) Page() file.Page { return p.page }
 
 // Err returns why there is no further page.
 func (p *wholePages) Err() error {
@@ -366,13 +377,11 @@ func (p *wholePages) Err() error {
 	return p.PageReader.Err()
 }
 
-func (p *wholePages) check(page file.Page) error {
+// check counts the definition levels of a page.
+func (p *wholePages) check() error {
 	var levels []byte
-	switch page := page.(type) {
+	switch page := p.page.(type) {
 	case *file.DataPageV1:
-		if !p.optional {
-			return nil
-		}
 		data := page.Data()
 		if page.DefinitionLevelEncoding() != parquet.Encodings.RLE || len(data) < 4 {
 			return fmt.Errorf("definition levels must be run-length encoded, but are %s in %d bytes", page.DefinitionLevelEncoding(), len(data))
@@ -383,9 +392,6 @@ func (p *wholePages) check(page file.Page) error {
 		}
 		levels = data[4 : 4+n]
 	case *file.DataPageV2:
-		if !p.optional {
-			return nil
-		}
 		data := page.Data()
 		from, n := int64(page.RepetitionLevelByteLen()), int64(page.DefinitionLevelByteLen())
 		if from < 0 || n < 0 || from+n > int64(len(data)) {
@@ -395,9 +401,33 @@ func (p *wholePages) check(page file.Page) error {
 	default:
 		return nil
 	}
-	if want, got := int64(page.NumValues()), countLevels(levels); got < want {
+	if want, got := int64(p.page.NumValues()), countLevels(levels); got < want {
 		return fmt.Errorf("a page must have definition levels for its %d rows, but has %d", want, got)
 	}
+	return nil
+}
+
+// addLevels gives a page that has none definition levels which say that every
+// row has a value.
+func (p *wholePages) addLevels() error {
+	values := p.page.Data()
+	switch page := p.page.(type) {
+	case *file.DataPageV1:
+	case *file.DataPageV2:
+		from := int64(page.RepetitionLevelByteLen()) + int64(page.DefinitionLevelByteLen())
+		if from < 0 || from > int64(len(values)) {
+			return fmt.Errorf("levels must fit their page, but take %d of %d bytes", from, len(values))
+		}
+		values = values[from:]
+	default:
+		return nil
+	}
+	rows := p.page.NumValues()
+	run := binary.AppendUvarint(nil, uint64(rows)<<1) // the length of a run
+	run = append(run, 1)                              // of this level
+	data := binary.LittleEndian.AppendUint32(make([]byte, 0, 4+len(run)+len(values)), uint32(len(run)))
+	data = append(append(data, run...), values...)
+	p.page = file.NewDataPageV1(memory.NewBufferBytes(data), rows, parquet.Encoding(p.page.Encoding()), parquet.Encodings.RLE, parquet.Encodings.RLE, int32(len(data)))
 	return nil
 }
 
