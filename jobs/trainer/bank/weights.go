@@ -218,16 +218,18 @@ func weigh(band schemas.Band, tries []*tryout, exponent float64) BandWeights {
 			baseline = append(baseline, b)
 		}
 	}
-	w.MAE, w.Loss = judge(w.Residuals)
-	w.BaselineMAE, w.BaselineLoss = judge(baseline)
+	slices.Sort(w.Residuals)
+	w.MAE, w.Loss = judge(w.Residuals, w.Offset(LossLevel))
+	if n := len(baseline); n > 0 {
+		q := orderstat.Select(baseline, int(math.Round(LossLevel*float64(n-1))))
+		w.BaselineMAE, w.BaselineLoss = judge(baseline, q)
+	}
 	return w
 }
 
-// judge sorts residuals and returns their mean absolute value and the pinball
-// loss of their quantile of LossLevel, both NaN without residuals.
-func judge(residuals []float64) (mae, loss float64) {
-	slices.Sort(residuals)
-	q := orderstat.Quantile(residuals, LossLevel)
+// judge returns the mean absolute value of residuals and the pinball loss, at
+// LossLevel, of their quantile q; both are NaN without residuals.
+func judge(residuals []float64, q float64) (mae, loss float64) {
 	for _, r := range residuals {
 		mae += math.Abs(r)
 		loss += max(LossLevel*(r-q), (LossLevel-1)*(r-q))
