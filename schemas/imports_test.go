@@ -82,7 +82,7 @@ var heavy = map[string][]string{
 	"github.com/apache/arrow/":             {"schemas/columnar/..."},
 	"github.com/minio/":                    {"workflows/artifact/s3bucket", "test/..."},
 	"github.com/argoproj/":                 {"workflows/argo", "test/..."},
-	"k8s.io/client-go/":                    {"controller/cluster", "test/..."},
+	"k8s.io/client-go/":                    {"controller/cluster", "workflows/argo", "workflows/batch", "test/..."},
 	"k8s.io/metrics/":                      {"controller/cluster", "test/..."},
 	"k8s.io/api/":                          {"controller/cluster", "controller/plugins/manifest", "cmd/...", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
 	"k8s.io/apimachinery/":                 {"controller/cluster", "controller/plugins/manifest", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
