@@ -107,8 +107,10 @@ func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Write
 
 // options are the common flags.
 type options struct {
-	store, run, shard, now, logFormat, logLevel string
-	version                                     bool
+	store, run, shard, shards, now, logFormat, logLevel string
+
+	shardIndex     int
+	probe, version bool
 }
 
 func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
@@ -130,6 +132,9 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 	if err != nil {
 		return err
 	}
+	if err := o.chooseShard(); err != nil {
+		return err
+	}
 	env := Env{Log: log.With("step", p.Name, "run", o.run), Run: o.run, Shard: o.shard, Version: Version()}
 	if o.shard != "" {
 		env.Log = env.Log.With("shard", o.shard)
@@ -137,10 +142,10 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 	if env.Now, err = p.instant(o.now); err != nil {
 		return err
 	}
-	if o.run == "" {
+	if o.run == "" && !o.probe {
 		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -run must name the run")
 	}
-	if err := schemas.ValidateRunID(o.run); err != nil {
+	if err := schemas.ValidateRunID(o.run); err != nil && !o.probe {
 		return err
 	}
 	if o.store == "" {
@@ -159,7 +164,29 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 			err = closing
 		}
 	}()
+	if o.probe {
+		// Opening has proved all that there is to prove.
+		fmt.Fprintln(stdout, p.Name+": the store can be used")
+		return nil
+	}
 	return Call(ctx, p.Step, env)
+}
+
+// chooseShard sets the shard where it was given by its place in a list, which is
+// all that the pods of an Indexed Job differ in.
+func (o *options) chooseShard() error {
+	if o.shards == "" {
+		return nil
+	}
+	list := strings.Split(o.shards, ",")
+	if o.shard != "" {
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flags -shard and -shards must not be given together")
+	}
+	if o.shardIndex < 0 || o.shardIndex >= len(list) {
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -shard-index must be from 0 to %d, the last of -shards, but is %d", len(list)-1, o.shardIndex)
+	}
+	o.shard = list[o.shardIndex]
+	return nil
 }
 
 // Call runs a step and turns a panic of it into an error with
@@ -194,6 +221,9 @@ func (p Program) flagSet(o *options) *flag.FlagSet {
 	flags.StringVar(&o.store, "store", "", "`URL` of the store: "+strings.Join(p.schemes(), ", "))
 	flags.StringVar(&o.run, "run", "", "`id` of the run; repeating a run with the same id changes nothing")
 	flags.StringVar(&o.shard, "shard", "", "`id` of the shard to work on, where the step is fanned out")
+	flags.StringVar(&o.shards, "shards", "", "`ids` of all shards, with commas between them; -shard-index says which one")
+	flags.IntVar(&o.shardIndex, "shard-index", 0, "`place` of the shard to work on in -shards, from 0")
+	flags.BoolVar(&o.probe, "probe", false, "prove that the store can be used, and end")
 	flags.StringVar(&o.now, "now", "", "`time` to take for now, as 2006-01-02T15:04:05Z (default: the clock)")
 	flags.StringVar(&o.logFormat, "log-format", "text", "`form` of the log on standard error: text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "least `level` to log: debug, info, warn or error")

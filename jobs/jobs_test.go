@@ -177,3 +177,43 @@ func TestLogsAreReadableByMachines(t *testing.T) {
 		t.Errorf("log %q, want %q at its end", stderr.String(), want)
 	}
 }
+
+func TestAShardCanBeGivenByItsPlace(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		args        []string
+		want, error string
+	}{
+		{"by name", []string{"-shard", "00001"}, "00001", ""},
+		{"the second of three", []string{"-shards", "00000,00001,00002", "-shard-index", "1"}, "00001", ""},
+		{"the first where no place is given", []string{"-shards", "00000,00001"}, "00000", ""},
+		{"none", nil, "", ""},
+		{"a place beyond the list", []string{"-shards", "00000", "-shard-index", "1"}, "", "step: flag -shard-index must be from 0 to 0, the last of -shards, but is 1\n"},
+		{"a negative place", []string{"-shards", "00000", "-shard-index", "-1"}, "", "step: flag -shard-index must be from 0 to 0, the last of -shards, but is -1\n"},
+		{"both ways", []string{"-shards", "00000", "-shard", "00000"}, "", "step: flags -shard and -shards must not be given together\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got string
+			var stderr bytes.Buffer
+			code := program(func(_ context.Context, env jobs.Env) error { got = env.Shard; return nil }).
+				Run(t.Context(), append([]string{"-store", "mem:", "-run", "r"}, tt.args...), io.Discard, &stderr)
+			if got != tt.want || stderr.String() != tt.error || (code == 0) != (tt.error == "") {
+				t.Errorf("shard %q, exit code %d, stderr %q, want %q and %q", got, code, stderr.String(), tt.want, tt.error)
+			}
+		})
+	}
+}
+
+func TestAProbeOpensTheStoreAndRunsNothing(t *testing.T) {
+	p := program(func(context.Context, jobs.Env) error { t.Error("the step was called"); return nil })
+	var stdout bytes.Buffer
+	if code := p.Run(t.Context(), []string{"-store", "mem:", "-probe"}, &stdout, io.Discard); code != 0 || stdout.String() != "step: the store can be used\n" {
+		t.Errorf("exit code %d with %q, want 0 and a sentence", code, stdout.String())
+	}
+	p.Drivers = artifact.Drivers{"mem": func(context.Context, *url.URL) (artifact.Bucket, error) {
+		return nil, schemas.Errorf(schemas.CodeUnavailable, "connection refused")
+	}}
+	if code := p.Run(t.Context(), []string{"-store", "mem:", "-probe"}, io.Discard, io.Discard); code != 75 {
+		t.Errorf("exit code %d, want 75", code)
+	}
+}

@@ -28,7 +28,7 @@ const (
 	LabelPartOf    = "app.kubernetes.io/part-of"
 	LabelInstance  = "app.kubernetes.io/instance"
 	LabelComponent = "app.kubernetes.io/component"
-	LabelPipeline  = "self-scaling.io/pipeline"
+	LabelPipeline  = "self-scaling.github.io/pipeline"
 	partOf         = "self-scaling"
 )
 
@@ -291,7 +291,7 @@ func (r renderer) step(s *workflows.Step) wfv1.Template {
 	t := wfv1.Template{
 		Name: s.Name,
 		Metadata: wfv1.Metadata{
-			Labels:      map[string]string{"self-scaling.io/step": s.Name},
+			Labels:      map[string]string{"self-scaling.github.io/step": s.Name},
 			Annotations: map[string]string{annotationProgress: "0/1"},
 		},
 		ServiceAccountName: job.ServiceAccount,

@@ -32,7 +32,7 @@ var Workflows = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1al
 
 // annotationSubmitted is when the submitter made a Workflow, to the nanosecond. It
 // orders those of one second, and nothing else.
-const annotationSubmitted = "self-scaling.io/submitted"
+const annotationSubmitted = "self-scaling.github.io/submitted"
 
 // Config says what a [Submitter] works with. Client, Namespace and Pipelines must be
 // given.
