@@ -12,7 +12,8 @@ import (
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 )
 
-// Snapshot is the table as it was at one moment. Later runs do not change it.
+// Snapshot is the table as it was at one moment. Later runs do not change it. It
+// is for one goroutine at a time.
 type Snapshot struct {
 	// Head is what the snapshot reads; later manifests name it as their input.
 	Head artifact.Head
