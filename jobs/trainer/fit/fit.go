@@ -99,15 +99,38 @@ func Train(ctx context.Context, train, validate *Rows, levels []float64, initial
 			res.Steps++
 		}
 		m.save(w)
-		loss := Loss(w, levels, validate)
+		loss, best := shrink(w, levels, validate)
 		if loss < res.Loss {
-			res.Loss, res.Weights = loss, w.Clone()
+			res.Loss, res.Weights = loss, best
 		}
 		if o.Progress != nil {
 			o.Progress(epoch+1, o.Epochs, loss)
 		}
 	}
 	return res, nil
+}
+
+// shrink returns the network with its corrections drawn towards none, by the
+// factor of a few that does best on the validation examples, and the loss with
+// it. A network that is right about the direction but has learned the size of
+// its corrections from too few series is kept this way, instead of being thrown
+// away or believed too much.
+func shrink(w *network.Weights, levels []float64, validate *Rows) (float64, *network.Weights) {
+	least, best := math.Inf(1), w
+	for _, factor := range []float32{1, .75, .5, .25} {
+		c := w.Clone()
+		last := &c.Layers[len(c.Layers)-1]
+		for i := range last.Weight {
+			last.Weight[i] *= factor
+		}
+		for i := range last.Bias {
+			last.Bias[i] *= factor
+		}
+		if loss := Loss(c, levels, validate); loss < least {
+			least, best = loss, c
+		}
+	}
+	return least, best
 }
 
 // Loss is the mean pinball loss over the levels of the quantiles that a network
@@ -148,6 +171,10 @@ func copyRow(row []float64, offsets, correction []float32, corrected bool) {
 		}
 	}
 }
+
+// weightDecay draws weights towards zero in proportion, so that what the
+// examples do not ask for is not learned.
+const weightDecay = 1e-3
 
 // machine is the static graph of one training step: the network, its loss and
 // its gradients, for a fixed number of rows.
@@ -249,7 +276,7 @@ func newMachine(w *network.Weights, batch int) (*machine, error) {
 	m.output = h
 	m.restart()
 	m.grads = gorgonia.NodesToValueGrads(m.weights)
-	m.solver = gorgonia.NewAdamSolver()
+	m.solver = gorgonia.NewAdamSolver(gorgonia.WithL2Reg(weightDecay))
 	return m, nil
 }
 
