@@ -3,9 +3,10 @@ package cli
 import (
 	"fmt"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/self-scaling/self-scaling/jobs"
 )
 
 func newVersion(version string, console Console) *cobra.Command {
@@ -29,17 +30,5 @@ func Version(linked string) string {
 	if linked != "" {
 		return linked
 	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return "unknown"
+	return jobs.Version()
 }
