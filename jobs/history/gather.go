@@ -38,14 +38,16 @@ type component struct {
 	cpu, memory usage
 	distances   distances
 
-	// The newest replicas and requests that are known, and their bucket.
-	replicas, cpuRequest, memoryRequest known
+	replicas, cpuRequest, memoryRequest levels
 }
 
-// known is a value and the bucket of the row that held it.
-type known struct {
-	value  float64
-	bucket int64
+// levels are the values of what seldom changes, oldest first.
+type levels []level
+
+// level is a value that every bucket from first to last, both included, has.
+type level struct {
+	value       float64
+	first, last int32 // bucket numbers since 1970
 }
 
 // usage is what was gathered of one resource. While rows are read, mean holds
@@ -100,10 +102,57 @@ func (g *gatherer) add(r *row) error {
 	return nil
 }
 
-func (k *known) set(v float64, bucket int64) {
-	if v == v {
-		*k = known{v, bucket}
+// set takes the value of a row whose bucket is not before the newest one. The
+// newest row of a bucket counts.
+func (l *levels) set(v float64, bucket int64) {
+	if v != v {
+		return
 	}
+	b := int32(bucket)
+	if n := len(*l); n > 0 {
+		newest := &(*l)[n-1]
+		switch {
+		case newest.value == v && b <= newest.last+1:
+			newest.last = b
+			return
+		case newest.last == b && newest.first == b:
+			newest.value = v
+			return
+		case newest.last == b:
+			newest.last--
+		}
+	}
+	*l = append(*l, level{v, b, b})
+}
+
+// newest returns the value that was known last, NaN where none was.
+func (l levels) newest() float64 {
+	if len(l) == 0 {
+		return math.NaN()
+	}
+	return l[len(l)-1].value
+}
+
+// end returns the bucket after the newest one with a value, 0 where there is
+// none.
+func (l levels) end() int64 {
+	if len(l) == 0 {
+		return 0
+	}
+	return int64(l[len(l)-1].last) + 1
+}
+
+// at returns the value of a bucket, nil where it has none. It leaves out the
+// levels before the bucket, so that one pass over ascending buckets sees each
+// level once.
+func (l *levels) at(bucket int64) *float64 {
+	for len(*l) > 0 && int64((*l)[0].last) < bucket {
+		*l = (*l)[1:]
+	}
+	if len(*l) == 0 || int64((*l)[0].first) > bucket {
+		return nil
+	}
+	return &(*l)[0].value
 }
 
 // find returns the row's component.
@@ -128,11 +177,7 @@ func (g *gatherer) find(r *row) (*component, error) {
 		if err := id.Validate(); err != nil {
 			return nil, schemas.Errorf(schemas.CodeInvalidData, "%s: %s %d: %w", r.file, r.where, r.at, err)
 		}
-		unknown := known{math.NaN(), 0}
-		c = &component{
-			id: id, namespace: id.Namespace, service: id.Service, name: id.Component, minute: -1,
-			replicas: unknown, cpuRequest: unknown, memoryRequest: unknown,
-		}
+		c = &component{id: id, namespace: id.Namespace, service: id.Service, name: id.Component, minute: -1}
 		g.components[string(g.key)] = c
 		g.order = append(g.order, c)
 	}
@@ -291,8 +336,14 @@ func (c *component) lengthen(from, to int64) {
 		*u = out
 	}
 	c.first = first
-	for _, k := range []*known{&c.replicas, &c.cpuRequest, &c.memoryRequest} {
-		k.bucket = long(k.bucket)
+	for _, l := range []*levels{&c.replicas, &c.cpuRequest, &c.memoryRequest} {
+		var out levels
+		for _, level := range *l {
+			for b := level.first; b <= level.last; b++ {
+				out.set(level.value, long(int64(b)))
+			}
+		}
+		*l = out
 	}
 }
 
@@ -322,15 +373,15 @@ func (c *component) history(step, end int64) schemas.History {
 			Mean: u.mean, Max: u.max,
 		}
 	}
-	if v := c.replicas.value; v == v {
+	if v := c.replicas.newest(); v == v {
 		n := int32(v)
 		h.Replicas = &n
 	}
 	// A request of nothing is none: a share of it could not be in use.
-	if v := c.cpuRequest.value; v > 0 {
+	if v := c.cpuRequest.newest(); v > 0 {
 		h.Requests[schemas.CPU] = v
 	}
-	if v := c.memoryRequest.value; v > 0 {
+	if v := c.memoryRequest.newest(); v > 0 {
 		h.Requests[schemas.Memory] = v
 	}
 	return h

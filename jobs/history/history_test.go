@@ -229,6 +229,46 @@ func TestTheLastKnownRequestsCount(t *testing.T) {
 	}
 }
 
+func TestEveryBucketHasTheRequestsOfItsTime(t *testing.T) {
+	for _, tt := range []struct {
+		name, rows string
+		want       []float64 // of the buckets from midnight on; -1 for not known
+	}{
+		{"they stay the same", "00:00 .5,00:15 .5,00:30 .5,00:45 .5", []float64{.5, .5, .5, .5}},
+		{"they change and change back", "00:00 .5,00:15 .5,00:30 1,00:45 .5", []float64{.5, .5, 1, .5}},
+		{"they are known now and then", "00:00 .5,00:15 ,00:30 .5,00:45 ", []float64{.5, -1, .5, -1}},
+		{"rows are missing", "00:00 .5,00:15 .5,00:45 .5", []float64{.5, .5, -1, .5}},
+		{"the newest of a bucket counts", "00:00 .5,00:05 1,00:10 2,00:15 2,00:20 ,00:30 .5", []float64{2, 2, .5, -1}},
+		{"rows are an hour apart", "00:00 .5,01:00 .5,02:00 1,03:00 .5", []float64{.5, .5, 1, .5}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var text strings.Builder
+			text.WriteString("time,service,component,cpu,memory,replicas,cpu_request,memory_request\n")
+			for row := range strings.SplitSeq(tt.rows, ",") {
+				at, request, _ := strings.Cut(row, " ")
+				fmt.Fprintf(&text, "2024-03-09T%s:00Z,shop,cart,1,1,,%s,\n", at, request)
+			}
+			f := parse(t, text.String())
+			// Twice, since reading must change nothing.
+			for range 2 {
+				got := []float64{-1, -1, -1, -1}
+				err := f.Samples(t.Context(), midnight, midnight.Add(4*f.Step), f.Step, func(s *schemas.Sample) error {
+					if s.CPURequest != nil {
+						got[s.Start.Sub(midnight)/f.Step] = *s.CPURequest
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("requests (-want +got):\n%s", diff)
+				}
+			}
+		})
+	}
+}
+
 func TestAFileIsASource(t *testing.T) {
 	f := parse(t, "time,service,component,cpu,memory,replicas\n"+
 		"2024-03-09T00:00:00Z,shop,cart,1,,\n2024-03-09T00:05:00Z,shop,cart,3,,2\n2024-03-09T00:30:00Z,shop,cart,5,1024,\n2024-03-09T00:45:00Z,shop,cart,6,1024,\n")

@@ -8,8 +8,8 @@ import (
 )
 
 // Samples gives the buckets of [from, to) to add, component by component, as the
-// collector's source. Replicas and requests come with the bucket in which they
-// were last known. Step must be that of the file.
+// collector's source. Replicas and requests come with every bucket that has a
+// row which knows them. Step must be that of the file.
 func (f *File) Samples(ctx context.Context, from, to time.Time, step time.Duration, add func(*schemas.Sample) error) error {
 	if step != f.Step {
 		return schemas.Errorf(schemas.CodeInvalidConfig, "%s: step must be that of its buckets, %s, but is %s", f.Name, f.Step, step)
@@ -21,22 +21,17 @@ func (f *File) Samples(ctx context.Context, from, to time.Time, step time.Durati
 			return context.Cause(ctx)
 		}
 		n := int64(max(len(c.cpu.count), len(c.memory.count)))
-		for _, k := range []known{c.replicas, c.cpuRequest, c.memoryRequest} {
-			if k.value == k.value {
-				n = max(n, k.bucket-c.first+1)
-			}
-		}
+		// Copies, which the passes below cut down.
+		replicas, cpuRequest, memoryRequest := c.replicas, c.cpuRequest, c.memoryRequest
+		n = max(n, replicas.end()-c.first, cpuRequest.end()-c.first, memoryRequest.end()-c.first)
 		for b := max(first, c.first); b < min(end, c.first+n); b++ {
-			s := schemas.Sample{Component: c.id, Start: minuteTime(b * minutes), CPU: c.cpu.at(b - c.first), Memory: c.memory.at(b - c.first)}
-			if v := c.replicas; v.bucket == b && v.value == v.value {
-				n := int32(v.value)
+			s := schemas.Sample{
+				Component: c.id, Start: minuteTime(b * minutes), CPU: c.cpu.at(b - c.first), Memory: c.memory.at(b - c.first),
+				CPURequest: cpuRequest.at(b), MemoryRequest: memoryRequest.at(b),
+			}
+			if v := replicas.at(b); v != nil {
+				n := int32(*v)
 				s.Replicas = &n
-			}
-			if v := c.cpuRequest; v.bucket == b && v.value == v.value {
-				s.CPURequest = &v.value
-			}
-			if v := c.memoryRequest; v.bucket == b && v.value == v.value {
-				s.MemoryRequest = &v.value
 			}
 			if s.CPU == nil && s.Memory == nil && s.Replicas == nil && s.CPURequest == nil && s.MemoryRequest == nil {
 				continue
