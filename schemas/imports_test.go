@@ -28,6 +28,7 @@ const module = "github.com/self-scaling/self-scaling"
 var ours = map[string][]string{
 	"schemas":          {},
 	"schemas/columnar": {"schemas"},
+	"schemas/v1alpha1": {"schemas"}, // the CRD
 
 	"workflows":          {"schemas"},
 	"workflows/artifact": {"schemas", "workflows/artifact/..."},
@@ -62,7 +63,7 @@ var ours = map[string][]string{
 	// The plugins that learn use the arithmetic of the trainer, not the step.
 	"controller/plugins/learned": {"schemas", "controller/framework", "controller/framework/runtime", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 	"controller/replicas":        {"schemas"}, // arithmetic only
-	"controller/cluster":         {"schemas", "controller/framework", "jobs/collector", "controller/cluster/..."},
+	"controller/cluster":         {"schemas", "schemas/v1alpha1", "controller/framework", "controller/plugins/manifest", "jobs/collector", "controller/cluster/..."},
 	"controller/sim":             {"schemas", "controller/framework", "controller/replicas", "jobs/collector", "controller/sim/..."},
 	"controller/sim/hpa":         {}, // arithmetic only
 	"controller/sim/traces":      {"schemas", "controller/sim/traces"},
@@ -83,9 +84,9 @@ var heavy = map[string][]string{
 	"github.com/minio/":                    {"workflows/artifact/s3bucket", "test/..."},
 	"github.com/argoproj/":                 {"workflows/argo", "test/..."},
 	"k8s.io/client-go/":                    {"controller/cluster", "workflows/argo", "workflows/batch", "test/..."},
-	"k8s.io/metrics/":                      {"controller/cluster", "test/..."},
-	"k8s.io/api/":                          {"controller/cluster", "controller/plugins/manifest", "cmd/...", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
-	"k8s.io/apimachinery/":                 {"controller/cluster", "controller/plugins/manifest", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
+	"k8s.io/metrics/":                      {"controller/cluster/...", "test/..."},
+	"k8s.io/api/":                          {"controller/cluster/...", "controller/plugins/manifest", "cmd/...", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
+	"k8s.io/apimachinery/":                 {"schemas/v1alpha1", "controller/cluster/...", "controller/plugins/manifest", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
 	"github.com/julienschmidt/httprouter/": {"api/..."},
 	"github.com/spf13/cobra/":              {"cmd/..."},
 	"gonum.org/v1/plot/":                   {"cmd/selfscale/..."},

@@ -1,0 +1,445 @@
+// Package clustertest is an API server in memory for tests: it lists page by
+// page, creates, patches and deletes whatever resource it is told of, and keeps
+// managedFields with the code that a real API server keeps them with. It
+// validates nothing and serves no watch.
+package clustertest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	apitypes "k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+)
+
+// Kind is a resource that the server serves.
+type Kind struct {
+	APIVersion, Kind, Resource string
+	// Scale says that it has a scale subresource, over spec.replicas and
+	// spec.selector.matchLabels.
+	Scale bool
+}
+
+// Kinds are the resources of a cluster with KEDA, vertical autoscalers, Argo
+// Rollouts and this project's policies.
+func Kinds() []Kind {
+	return []Kind{
+		{"v1", "Pod", "pods", false},
+		{"v1", "ConfigMap", "configmaps", false},
+		{"apps/v1", "Deployment", "deployments", true},
+		{"apps/v1", "StatefulSet", "statefulsets", true},
+		{"apps/v1", "ReplicaSet", "replicasets", true},
+		{"apps/v1", "DaemonSet", "daemonsets", false},
+		{"batch/v1", "Job", "jobs", false},
+		{"autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers", false},
+		{"keda.sh/v1alpha1", "ScaledObject", "scaledobjects", false},
+		{"autoscaling.k8s.io/v1", "VerticalPodAutoscaler", "verticalpodautoscalers", false},
+		{"argoproj.io/v1alpha1", "Rollout", "rollouts", true},
+		{"metrics.k8s.io/v1beta1", "PodMetrics", "pods", false},
+		{"self-scaling.github.io/v1alpha1", "ScalingPolicy", "scalingpolicies", false},
+	}
+}
+
+// Server is the API server.
+type Server struct {
+	// Fail is asked before every request, where it is set; a status from it is
+	// the answer.
+	Fail func(method, path string) *apierrors.StatusError
+
+	t       testing.TB
+	http    *httptest.Server
+	kinds   map[schema.GroupVersionResource]Kind
+	mu      sync.Mutex
+	objects map[schema.GroupVersionResource]map[string]*unstructured.Unstructured // by namespace/name
+	version int
+	writes  []string
+}
+
+// New starts a server on the loopback that ends with the test.
+func New(t testing.TB, kinds ...Kind) *Server {
+	s := &Server{t: t, kinds: map[schema.GroupVersionResource]Kind{}, objects: map[schema.GroupVersionResource]map[string]*unstructured.Unstructured{}}
+	for _, k := range kinds {
+		gv, err := schema.ParseGroupVersion(k.APIVersion)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gvr := gv.WithResource(k.Resource)
+		s.kinds[gvr], s.objects[gvr] = k, map[string]*unstructured.Unstructured{}
+	}
+	s.http = httptest.NewServer(s)
+	t.Cleanup(s.http.Close)
+	return s
+}
+
+// Config returns the configuration of a client without a limit of its own.
+func (s *Server) Config() *rest.Config { return &rest.Config{Host: s.http.URL, QPS: -1} }
+
+// Writes returns the requests that changed something since the last call, as in
+// "PATCH horizontalpodautoscalers/web".
+func (s *Server) Writes() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.writes
+	s.writes = nil
+	return out
+}
+
+// Load stores objects from YAML documents, as the field manager would with
+// "kubectl apply".
+func (s *Server) Load(manager, documents string) {
+	s.t.Helper()
+	for _, doc := range strings.Split(documents, "\n---\n") {
+		var o unstructured.Unstructured
+		if err := yaml.Unmarshal([]byte(doc), &o.Object); err != nil {
+			s.t.Fatalf("%v in\n%s", err, doc)
+		}
+		if o.Object == nil {
+			continue
+		}
+		gvr, kind, ok := s.resource(o.GetAPIVersion(), o.GetKind())
+		if !ok {
+			s.t.Fatalf("no resource for %s %s", o.GetAPIVersion(), o.GetKind())
+		}
+		if o.GetNamespace() == "" {
+			o.SetNamespace("default")
+		}
+		s.mu.Lock()
+		_, err := s.store(gvr, kind, s.objects[gvr][key(&o)], &o, manager)
+		s.mu.Unlock()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// Get returns a copy of an object, nil where there is none.
+func (s *Server) Get(resource, namespace, name string) *unstructured.Unstructured {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for gvr, objects := range s.objects {
+		if o := objects[namespace+"/"+name]; gvr.Resource == resource && o != nil {
+			return o.DeepCopy()
+		}
+	}
+	return nil
+}
+
+// Delete removes an object without a trace.
+func (s *Server) Delete(resource, namespace, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for gvr, objects := range s.objects {
+		if gvr.Resource == resource {
+			delete(objects, namespace+"/"+name)
+		}
+	}
+}
+
+func key(o *unstructured.Unstructured) string { return o.GetNamespace() + "/" + o.GetName() }
+
+func (s *Server) resource(apiVersion, kind string) (schema.GroupVersionResource, Kind, bool) {
+	for gvr, k := range s.kinds {
+		if k.APIVersion == apiVersion && k.Kind == kind {
+			return gvr, k, true
+		}
+	}
+	return schema.GroupVersionResource{}, Kind{}, false
+}
+
+// ServeHTTP serves discovery and the resources.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.Fail != nil {
+		if err := s.Fail(r.Method, r.URL.Path); err != nil {
+			answer(w, int(err.ErrStatus.Code), &err.ErrStatus)
+			return
+		}
+	}
+	out, err := s.serve(r)
+	if err != nil {
+		status, ok := err.(apierrors.APIStatus)
+		if !ok {
+			status = apierrors.NewBadRequest(err.Error())
+		}
+		st := status.Status()
+		answer(w, int(st.Code), &st)
+		return
+	}
+	code := http.StatusOK
+	if r.Method == http.MethodPost {
+		code = http.StatusCreated
+	}
+	answer(w, code, out)
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	if st, ok := v.(*metav1.Status); ok {
+		st.Kind, st.APIVersion = "Status", "v1"
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(v) // a client that has gone
+}
+
+func (s *Server) serve(r *http.Request) (any, error) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	gv := schema.GroupVersion{}
+	switch {
+	case parts[0] == "api" && len(parts) >= 2:
+		gv, parts = schema.GroupVersion{Version: parts[1]}, parts[2:]
+	case parts[0] == "apis" && len(parts) >= 3:
+		gv, parts = schema.GroupVersion{Group: parts[1], Version: parts[2]}, parts[3:]
+	default:
+		return nil, apierrors.NewNotFound(schema.GroupResource{}, r.URL.Path)
+	}
+	if len(parts) == 0 {
+		return s.discover(gv)
+	}
+	namespace := ""
+	if parts[0] == "namespaces" && len(parts) > 2 {
+		namespace, parts = parts[1], parts[2:]
+	}
+	gvr := gv.WithResource(parts[0])
+	kind, ok := s.kinds[gvr]
+	if !ok {
+		return nil, apierrors.NewNotFound(gvr.GroupResource(), "")
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(parts) == 1 && r.Method == http.MethodGet {
+		return s.page(gvr, kind, namespace, r)
+	}
+	manager := r.URL.Query().Get("fieldManager")
+	if r.Method != http.MethodGet {
+		name := ""
+		if len(parts) > 1 {
+			name = "/" + strings.Join(parts[1:], "/")
+		}
+		s.writes = append(s.writes, r.Method+" "+gvr.Resource+name)
+	}
+	if r.Method == http.MethodPost {
+		var o unstructured.Unstructured
+		if err := o.UnmarshalJSON(body); err != nil {
+			return nil, err
+		}
+		o.SetNamespace(namespace)
+		if s.objects[gvr][key(&o)] != nil {
+			return nil, apierrors.NewAlreadyExists(gvr.GroupResource(), o.GetName())
+		}
+		return s.store(gvr, kind, nil, &o, manager)
+	}
+	live := s.objects[gvr][namespace+"/"+parts[1]]
+	if live == nil && (r.Method != http.MethodPatch || types(r) != "application/apply-patch+yaml") {
+		return nil, apierrors.NewNotFound(gvr.GroupResource(), parts[1])
+	}
+	if len(parts) > 2 && parts[2] == "scale" && kind.Scale && r.Method == http.MethodGet {
+		return scale(live), nil
+	}
+	switch r.Method {
+	case http.MethodGet:
+		return live, nil
+	case http.MethodDelete:
+		delete(s.objects[gvr], key(live))
+		return &metav1.Status{Status: metav1.StatusSuccess}, nil
+	case http.MethodPut:
+		var o unstructured.Unstructured
+		if err := o.UnmarshalJSON(body); err != nil {
+			return nil, err
+		}
+		return s.store(gvr, kind, live, &o, manager)
+	case http.MethodPatch:
+		if types(r) == "application/apply-patch+yaml" {
+			return s.apply(gvr, kind, live, namespace, body, manager, r.URL.Query().Get("force") == "true")
+		}
+		before, err := live.MarshalJSON()
+		if err != nil {
+			return nil, err
+		}
+		after, err := jsonpatch.MergePatch(before, body)
+		if err != nil {
+			return nil, err
+		}
+		var o unstructured.Unstructured
+		if err := o.UnmarshalJSON(after); err != nil {
+			return nil, err
+		}
+		return s.store(gvr, kind, live, &o, manager)
+	}
+	return nil, apierrors.NewMethodNotSupported(gvr.GroupResource(), r.Method)
+}
+
+func types(r *http.Request) string { return r.Header.Get("Content-Type") }
+
+func (s *Server) discover(gv schema.GroupVersion) (any, error) {
+	list := &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String()}
+	for gvr, k := range s.kinds {
+		if gvr.GroupVersion() != gv {
+			continue
+		}
+		list.APIResources = append(list.APIResources, metav1.APIResource{Name: k.Resource, Kind: k.Kind, Namespaced: true})
+		if k.Scale {
+			list.APIResources = append(list.APIResources, metav1.APIResource{Name: k.Resource + "/scale", Kind: "Scale", Namespaced: true})
+		}
+	}
+	if len(list.APIResources) == 0 {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Group: gv.Group}, gv.Version)
+	}
+	return list, nil
+}
+
+func (s *Server) page(gvr schema.GroupVersionResource, kind Kind, namespace string, r *http.Request) (any, error) {
+	var keys []string
+	for k := range s.objects[gvr] {
+		if namespace == "" || strings.HasPrefix(k, namespace+"/") {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	if token := r.URL.Query().Get("continue"); token != "" {
+		i, found := slices.BinarySearch(keys, token)
+		if found {
+			i++
+		}
+		keys = keys[i:]
+	}
+	list := &unstructured.UnstructuredList{Object: map[string]any{"kind": kind.Kind + "List", "apiVersion": kind.APIVersion}}
+	list.SetResourceVersion(strconv.Itoa(s.version))
+	if limit, err := strconv.Atoi(r.URL.Query().Get("limit")); err == nil && limit > 0 && limit < len(keys) {
+		keys = keys[:limit]
+		list.SetContinue(keys[limit-1])
+	}
+	for _, k := range keys {
+		list.Items = append(list.Items, *s.objects[gvr][k])
+	}
+	return list, nil
+}
+
+func scale(o *unstructured.Unstructured) any {
+	replicas, _, _ := unstructured.NestedInt64(o.Object, "spec", "replicas")
+	match, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector", "matchLabels")
+	return map[string]any{
+		"kind": "Scale", "apiVersion": "autoscaling/v1",
+		"metadata": map[string]any{"name": o.GetName(), "namespace": o.GetNamespace()},
+		"spec":     map[string]any{"replicas": replicas},
+		"status":   map[string]any{"replicas": replicas, "selector": metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: match})},
+	}
+}
+
+// store keeps an object that was created or replaced.
+func (s *Server) store(gvr schema.GroupVersionResource, kind Kind, live, o *unstructured.Unstructured, manager string) (any, error) {
+	if live != nil {
+		if v := o.GetResourceVersion(); v != "" && v != live.GetResourceVersion() {
+			return nil, apierrors.NewConflict(gvr.GroupResource(), o.GetName(), fmt.Errorf("resourceVersion is %s", live.GetResourceVersion()))
+		}
+	}
+	s.complete(live, o)
+	base := live
+	if base == nil {
+		base = &unstructured.Unstructured{Object: map[string]any{"apiVersion": kind.APIVersion, "kind": kind.Kind}}
+	}
+	fields, err := fieldManager(o.GroupVersionKind())
+	if err != nil {
+		return nil, err
+	}
+	managed, err := fields.Update(base.DeepCopy(), o, manager)
+	if err != nil {
+		return nil, err
+	}
+	return s.keep(gvr, managed.(*unstructured.Unstructured)), nil
+}
+
+// apply is a server-side apply.
+func (s *Server) apply(gvr schema.GroupVersionResource, kind Kind, live *unstructured.Unstructured, namespace string, body []byte, manager string, force bool) (any, error) {
+	var patch unstructured.Unstructured
+	if err := yaml.Unmarshal(body, &patch.Object); err != nil {
+		return nil, err
+	}
+	fields, err := fieldManager(patch.GroupVersionKind())
+	if err != nil {
+		return nil, err
+	}
+	base := live
+	if base == nil {
+		if patch.GetResourceVersion() != "" {
+			return nil, apierrors.NewConflict(gvr.GroupResource(), patch.GetName(), fmt.Errorf("there is none"))
+		}
+		base = &unstructured.Unstructured{Object: map[string]any{"apiVersion": kind.APIVersion, "kind": kind.Kind,
+			"metadata": map[string]any{"name": patch.GetName(), "namespace": namespace}}}
+	} else if v := patch.GetResourceVersion(); v != "" && v != live.GetResourceVersion() {
+		return nil, apierrors.NewConflict(gvr.GroupResource(), patch.GetName(), fmt.Errorf("resourceVersion is %s", live.GetResourceVersion()))
+	}
+	patch.SetResourceVersion("")
+	applied, err := fields.Apply(base.DeepCopy(), &patch, manager, force)
+	if err != nil {
+		return nil, err
+	}
+	o := applied.(*unstructured.Unstructured)
+	s.complete(live, o)
+	return s.keep(gvr, o), nil
+}
+
+// complete fills in what a server does.
+func (s *Server) complete(live, o *unstructured.Unstructured) {
+	if len(o.GetAnnotations()) == 0 {
+		unstructured.RemoveNestedField(o.Object, "metadata", "annotations")
+	}
+	if live != nil {
+		o.SetUID(live.GetUID())
+		o.SetCreationTimestamp(live.GetCreationTimestamp())
+	} else if o.GetUID() == "" {
+		o.SetUID(apitypes.UID(strings.ToLower(o.GetKind() + "-" + o.GetName())))
+	}
+}
+
+func (s *Server) keep(gvr schema.GroupVersionResource, o *unstructured.Unstructured) *unstructured.Unstructured {
+	if o.GetKind() == "HorizontalPodAutoscaler" {
+		if _, ok, _ := unstructured.NestedInt64(o.Object, "spec", "minReplicas"); !ok {
+			_ = unstructured.SetNestedField(o.Object, int64(1), "spec", "minReplicas") // a fresh map
+		}
+	}
+	s.version++
+	o.SetResourceVersion(strconv.Itoa(s.version))
+	s.objects[gvr][key(o)] = o
+	return o.DeepCopy()
+}
+
+func fieldManager(gvk schema.GroupVersionKind) (*managedfields.FieldManager, error) {
+	return managedfields.NewDefaultCRDFieldManager(managedfields.NewDeducedTypeConverter(), same{}, same{}, same{}, gvk, gvk.GroupVersion(), "", nil)
+}
+
+// same converts, defaults and makes objects where there is one version and
+// nothing to default.
+type same struct{}
+
+func (same) Convert(in, out, _ any) error { return fmt.Errorf("convert %T to %T", in, out) }
+func (same) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (runtime.Object, error) {
+	return in, nil
+}
+func (same) ConvertFieldLabel(_ schema.GroupVersionKind, label, value string) (string, string, error) {
+	return label, value, nil
+}
+func (same) Default(runtime.Object) {}
+func (same) New(gvk schema.GroupVersionKind) (runtime.Object, error) {
+	o := &unstructured.Unstructured{}
+	o.SetGroupVersionKind(gvk)
+	return o, nil
+}
