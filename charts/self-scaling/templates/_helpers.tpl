@@ -1,0 +1,147 @@
+{{/* The name that all objects begin with. CronWorkflows may have 52 characters, and the
+     longest ending is -inference. */}}
+{{- define "self-scaling.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 36 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" (.Release.Name | trunc 23 | trimSuffix "-") .Chart.Name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels of every object, but for those that say which one it is. */}}
+{{- define "self-scaling.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels by which an object is selected; they never change. Takes (list . component). */}}
+{{- define "self-scaling.selectorLabels" -}}
+app.kubernetes.io/part-of: self-scaling
+app.kubernetes.io/instance: {{ include "self-scaling.fullname" (index . 0) }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* Metadata of an object. Takes (list . component), with a name other than the component's
+     as a third and further labels as a fourth. */}}
+{{- define "self-scaling.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $labels := merge (include "self-scaling.selectorLabels" (list $root (index . 1)) | fromYaml) (include "self-scaling.labels" $root | fromYaml) -}}
+{{- if gt (len .) 3 }}{{ $labels = merge $labels (index . 3) }}{{ end -}}
+name: {{ if gt (len .) 2 }}{{ index . 2 }}{{ else }}{{ include "self-scaling.fullname" $root }}-{{ index . 1 }}{{ end }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- toYaml $labels | nindent 2 }}
+{{- end -}}
+
+{{/* An image by the values of its program. Takes (list . program). */}}
+{{- define "self-scaling.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := (index $root.Values (index . 1)).image -}}
+{{- $registry := $root.Values.global.imageRegistry | default $root.Values.image.registry -}}
+{{- $tag := $image.tag | default $root.Values.image.tag | default $root.Chart.AppVersion -}}
+{{- $registry }}/{{ $image.repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $tag }}{{ end }}
+{{- end -}}
+
+{{- define "self-scaling.serviceAccountName" -}}
+{{- $root := index . 0 -}}
+{{- (index $root.Values (index . 1)).serviceAccount.name | default (printf "%s-%s" (include "self-scaling.fullname" $root) (index . 1)) -}}
+{{- end -}}
+
+{{- define "self-scaling.imagePullSecrets" -}}
+{{- with .Values.global.imagePullSecrets -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* Where programs find the store and the credentials for it. */}}
+{{- define "self-scaling.storeEnv" -}}
+- name: STORE_URL
+{{- if .Values.store.url }}
+  value: {{ .Values.store.url | quote }}
+{{- else }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.store.existingSecret }}
+      key: {{ .Values.store.keys.storeURL }}
+{{- end }}
+{{- if .Values.store.credentials }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.store.existingSecret }}
+      key: {{ .Values.store.keys.accessKeyID }}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .Values.store.existingSecret }}
+      key: {{ .Values.store.keys.secretAccessKey }}
+{{- end }}
+{{- end -}}
+
+{{- define "self-scaling.storeVolumes" -}}
+{{- with .Values.store.existingCASecret }}
+- name: ca
+  secret:
+    secretName: {{ . }}
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
+{{- end -}}
+
+{{- define "self-scaling.storeVolumeMounts" -}}
+{{- if .Values.store.existingCASecret }}
+- name: ca
+  mountPath: /etc/self-scaling/ca
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* What the Pod Security Standard restricted asks for. */}}
+{{- define "self-scaling.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "self-scaling.securityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Rules that values.schema.json cannot hold. */}}
+{{- define "self-scaling.validate" -}}
+{{- if gt (len (include "self-scaling.fullname" .)) 36 -}}
+{{- fail (printf "fullnameOverride must have at most 36 characters, but is %q" .Values.fullnameOverride) -}}
+{{- end -}}
+{{- if eq .Values.mode "standalone" -}}
+{{- if not .Values.standalone.enabled -}}
+{{- fail "mode standalone needs the program `selfscale serve`, which this version's images do not hold; set standalone.enabled=true to use an image that does" -}}
+{{- end -}}
+{{- else -}}
+{{- if and (eq .Values.engine "jobs") (not .Values.controller.enabled) -}}
+{{- fail "engine jobs needs controller.enabled=true: without Argo it is the controller that starts the Jobs" -}}
+{{- end -}}
+{{- if and (not .Values.store.credentials) (not .Values.store.url) -}}
+{{- fail "store.url must be given where store.credentials is false" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "self-scaling.cluster" -}}{{ if eq .Values.mode "cluster" }}true{{ end }}{{- end -}}
+{{- define "self-scaling.argo" -}}{{ if and (eq .Values.mode "cluster") (eq .Values.engine "argo") }}true{{ end }}{{- end -}}
