@@ -60,12 +60,9 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 	if err != nil {
 		return err
 	}
-	now := o.Now
-	switch {
-	case now.IsZero():
-		now = file.To
-	case !now.After(file.From):
-		return schemas.Errorf(schemas.CodeInvalidConfig, "--now must be after the first row of %s (%s), but is %s", file.Name, file.From.Format(time.RFC3339), now.Format(time.RFC3339))
+	now, err := instant(o.Now, file)
+	if err != nil {
+		return err
 	}
 	out, err := outdir.Open(o.Out)
 	if err != nil {
@@ -116,6 +113,22 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 		return err
 	}
 	return tell(c.Out, file, now, results, out.Path())
+}
+
+// instant returns the instant to decide for: the one that was asked for, or the
+// end of the history. There must be a bucket before it that is not too old to
+// be kept.
+func instant(asked time.Time, file *history.File) (time.Time, error) {
+	first, last := file.From.Add(file.Step), file.To.Add(samples.DefaultRetention-file.Step)
+	switch {
+	case asked.IsZero():
+		return file.To, nil
+	case asked.Before(first):
+		return time.Time{}, schemas.Errorf(schemas.CodeInvalidConfig, "--now must be at or after the end of the first bucket of %s (%s), but is %s", file.Name, first.Format(time.RFC3339), asked.Format(time.RFC3339))
+	case asked.After(last):
+		return time.Time{}, schemas.Errorf(schemas.CodeInvalidConfig, "--now must be within %d days after the end of %s (%s), but is %s", samples.DefaultRetention/(24*time.Hour), file.Name, file.To.Format(time.RFC3339), asked.Format(time.RFC3339))
+	}
+	return asked, nil
 }
 
 func run(ctx context.Context, p *embedded.Pipelines, pipeline, name string, now time.Time, c cli.Console) error {

@@ -60,16 +60,33 @@ func tell(w io.Writer, file *history.File, now time.Time, results []runtime.Resu
 	if n := len(order) - maxRows; n > 0 {
 		fmt.Fprintf(&text, "... and %d more components, all of them in %s\n", n, DecisionsFile)
 	}
-	fmt.Fprintf(&text, "\n%d components, %d rows, %s to %s in buckets of %s; decided for %s\n", len(order), file.Rows,
+	fmt.Fprintf(&text, "\n%s, %s, %s to %s in buckets of %s; decided for %s\n", counted(len(order), "component"), counted(int(file.Rows), "row"),
 		file.From.Format(time.RFC3339), file.To.Format(time.RFC3339), file.Step, now.Format(time.RFC3339))
+	floors := 0
 	for _, reason := range slices.Sorted(keys(count)) {
 		fmt.Fprintf(&text, "  %-20s %d\n", reason, count[reason])
+		if reason.UsesForecast() {
+			floors += count[reason]
+		}
 	}
-	fmt.Fprintf(&text, "Manifests, forecasts, decisions and the store are in %s\n", out)
-	fmt.Fprintf(&text, "  kubectl apply --dry-run=client -R -f %s/manifests\n", out)
-	fmt.Fprintf(&text, "  selfscale forecast --store %s/%s\n", out, StoreDir)
+	if floors == 0 {
+		fmt.Fprintf(&text, "No component has a floor, so that there are no manifests; the decisions and the store are in %s\n", out)
+		fmt.Fprintf(&text, "  selfscale history --store %s/%s\n", out, StoreDir)
+	} else {
+		fmt.Fprintf(&text, "Manifests, forecasts, decisions and the store are in %s\n", out)
+		fmt.Fprintf(&text, "  kubectl apply --dry-run=client -R -f %s/manifests\n", out)
+		fmt.Fprintf(&text, "  selfscale forecast --store %s/%s\n", out, StoreDir)
+	}
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// counted returns "1 row" or "2 rows".
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 func keys(m map[schemas.Reason]int) func(func(schemas.Reason) bool) {

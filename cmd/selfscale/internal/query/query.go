@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -33,11 +35,20 @@ func open(ctx context.Context, name string) (*artifact.Store, error) {
 			return nil, schemas.Errorf(schemas.CodeInvalidConfig, "store %s: %w", name, err)
 		}
 		if info, err := os.Stat(path); err != nil || !info.IsDir() {
-			return nil, schemas.Errorf(schemas.CodeInvalidConfig, "store %s must be a folder: 'selfscale run' writes one", name)
+			return nil, schemas.Errorf(schemas.CodeInvalidConfig, "store %s must be a folder, such as the one that 'selfscale run' writes, but there is none", name)
+		}
+		if inner := filepath.Join(name, "store"); !isStore(path) && isStore(inner) {
+			return nil, schemas.Errorf(schemas.CodeInvalidConfig, "store %s must be the folder of a store, but holds one: --store %s", name, inner)
 		}
 		name = "file://" + path
 	}
 	return artifact.Open(ctx, name, artifact.Drivers{"file": filebucket.Open}, artifact.Options{ReadOnly: true})
+}
+
+// isStore reports whether somebody has written to a store in this folder.
+func isStore(folder string) bool {
+	info, err := os.Stat(filepath.Join(folder, "heads"))
+	return err == nil && info.IsDir()
 }
 
 // History is selfscale history.
@@ -48,7 +59,10 @@ func History(ctx context.Context, o cli.HistoryOptions, c cli.Console) error {
 	}
 	defer store.Close()
 	snapshot, err := samples.New(store, samples.Options{}).Snapshot(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, artifact.ErrNotFound):
+		return schemas.Errorf(schemas.CodeInvalidConfig, "store %s has no samples yet", o.Store)
+	case err != nil:
 		return fmt.Errorf("store %s: %w", o.Store, err)
 	}
 	from, to := snapshot.Head.Manifest.From.Truncate(snapshot.Step()), snapshot.Head.Manifest.To
@@ -265,7 +279,11 @@ func plotForecast(ctx context.Context, store *artifact.Store, o cli.ForecastOpti
 func draw(path string, c *chart.Chart) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(path), ".plot-*")
 	if err != nil {
-		return schemas.Errorf(schemas.CodeInvalidConfig, "plot %s: %w", path, err)
+		var pathErr *fs.PathError
+		if errors.As(err, &pathErr) {
+			err = pathErr.Err // the temporary file's name tells nobody anything
+		}
+		return schemas.Errorf(schemas.CodeInvalidConfig, "plot %s cannot be written: %w", path, err)
 	}
 	defer os.Remove(temp.Name()) // gone already where all went well
 	write := c.WriteSVG
