@@ -9,6 +9,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/demo"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/measure"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/offline"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/query"
 )
@@ -31,5 +32,8 @@ func engine() cli.Engine {
 		},
 		Forecast: query.Forecast,
 		History:  query.History,
+		Backtest: func(ctx context.Context, o cli.BacktestOptions, c cli.Console) error {
+			return measure.Run(ctx, o, c, cli.Version(version))
+		},
 	}
 }

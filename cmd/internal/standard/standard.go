@@ -21,16 +21,20 @@ import (
 // as its binder. Season is the number of steps in a season, 0 for a day.
 func Framework(profile runtime.Profile, season int, own ...framework.Plugin) func([]models.Trained) (*runtime.Framework, error) {
 	return func(trained []models.Trained) (*runtime.Framework, error) {
-		library := learned.NewLibrary()
-		for _, t := range trained {
-			library.Add(t.Model, t.Weights)
-		}
-		registry := plugins.NewRegistry()
-		if err := registry.Merge(learned.Factories(library, season)); err != nil {
-			return nil, err
-		}
-		return runtime.New(registry, profile, runtime.Options{Plugins: own})
+		return build(profile, season, trained, runtime.Options{Plugins: own})
 	}
+}
+
+func build(profile runtime.Profile, season int, trained []models.Trained, o runtime.Options) (*runtime.Framework, error) {
+	library := learned.NewLibrary()
+	for _, t := range trained {
+		library.Add(t.Model, t.Weights)
+	}
+	registry := plugins.NewRegistry()
+	if err := registry.Merge(learned.Factories(library, season)); err != nil {
+		return nil, err
+	}
+	return runtime.New(registry, profile, o)
 }
 
 // Profile returns the profile that a person named: one that ships, or a YAML
@@ -64,4 +68,9 @@ func profile(name string) (runtime.Profile, error) {
 		return runtime.Profile{}, schemas.Errorf(schemas.CodeInvalidConfig, "profile %s: %w", name, err)
 	}
 	return p, nil
+}
+
+// Forecasts returns a framework that forecasts only, with the given models.
+func Forecasts(profile runtime.Profile, season int, trained ...models.Trained) (*runtime.Framework, error) {
+	return build(profile, season, trained, runtime.Options{ForecastOnly: true})
 }

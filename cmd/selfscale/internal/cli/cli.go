@@ -32,6 +32,7 @@ type Engine struct {
 	Run      func(ctx context.Context, o RunOptions, c Console) error
 	Forecast func(ctx context.Context, o ForecastOptions, c Console) error
 	History  func(ctx context.Context, o HistoryOptions, c Console) error
+	Backtest func(ctx context.Context, o BacktestOptions, c Console) error
 }
 
 // Console is where a command talks to the person who called it.
@@ -127,6 +128,9 @@ the usage of your own services.`,
 	}
 	if engine.History != nil {
 		root.AddCommand(newHistory(engine.History, console))
+	}
+	if engine.Backtest != nil {
+		root.AddCommand(newBacktest(engine.Backtest, console))
 	}
 	return root
 }
