@@ -75,12 +75,15 @@ func (a *Autoscaler) Owned() bool { return a.Object.GetAnnotations()[AnnotationO
 func (a *Autoscaler) Live() (int32, bool) { return number(a.Object, "spec", a.Field()) }
 
 // UserMin returns the user's own number, false where the user gave none. It is
-// the recorded one as long as the field holds what we wrote, else the live one:
-// then somebody has changed it since, and theirs counts.
+// the recorded one as long as the field holds what we wrote and nobody else
+// manages it, else the live one: then somebody has set it since, and theirs
+// counts. (A client that reads first and sends only what differs, as kubectl
+// does, cannot be told from one that did nothing where it asks for the very
+// number of the floor.)
 func (a *Autoscaler) UserMin() (int32, bool) {
 	live, ok := a.Live()
 	annotations := a.Object.GetAnnotations()
-	if floor, err := strconv.ParseInt(annotations[AnnotationFloor], 10, 32); err != nil || !ok || int32(floor) != live {
+	if floor, err := strconv.ParseInt(annotations[AnnotationFloor], 10, 32); err != nil || !ok || int32(floor) != live || len(a.otherManagers()) > 0 {
 		return live, ok
 	}
 	recorded := annotations[AnnotationUserMinReplicas]
@@ -307,18 +310,27 @@ func foreign(a *Autoscaler) string {
 	if annotations[AnnotationAdopt] == "true" {
 		return ""
 	}
-	for _, entry := range a.Object.GetManagedFields() {
-		if entry.FieldsV1 == nil || !strings.Contains(string(entry.FieldsV1.Raw), `"f:`+a.Field()+`"`) {
-			continue
-		}
+	for _, manager := range a.otherManagers() {
 		for _, tool := range gitOps {
-			if strings.Contains(strings.ToLower(entry.Manager), tool) {
+			if strings.Contains(strings.ToLower(manager), tool) {
 				return fmt.Sprintf("%s: %s is set by %s, which would set it again; leave it out of the repository, or let the tool pass over it and annotate %s=true",
-					a, a.Field(), entry.Manager, AnnotationAdopt)
+					a, a.Field(), manager, AnnotationAdopt)
 			}
 		}
 	}
 	return ""
+}
+
+// otherManagers returns who has set the field besides us. A floor, which never
+// is the number that was there, takes the field from all of them.
+func (a *Autoscaler) otherManagers() []string {
+	var out []string
+	for _, entry := range a.Object.GetManagedFields() {
+		if entry.FieldsV1 != nil && entry.Manager != FieldManager && strings.Contains(string(entry.FieldsV1.Raw), `"f:`+a.Field()+`"`) {
+			out = append(out, entry.Manager)
+		}
+	}
+	return out
 }
 
 // underKEDA reports whether an autoscaler is the one that KEDA keeps for a

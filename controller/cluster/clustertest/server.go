@@ -105,12 +105,12 @@ func (s *Server) Writes() []string {
 func (s *Server) Load(manager, documents string) {
 	s.t.Helper()
 	for _, doc := range strings.Split(documents, "\n---\n") {
-		var o unstructured.Unstructured
-		if err := yaml.Unmarshal([]byte(doc), &o.Object); err != nil {
-			s.t.Fatalf("%v in\n%s", err, doc)
-		}
-		if o.Object == nil {
+		if strings.TrimSpace(doc) == "" {
 			continue
+		}
+		var o unstructured.Unstructured
+		if err := decode([]byte(doc), &o); err != nil {
+			s.t.Fatalf("%v in\n%s", err, doc)
 		}
 		gvr, kind, ok := s.resource(o.GetAPIVersion(), o.GetKind())
 		if !ok {
@@ -149,6 +149,15 @@ func (s *Server) Delete(resource, namespace, name string) {
 			delete(objects, namespace+"/"+name)
 		}
 	}
+}
+
+// decode reads YAML with whole numbers as int64, as a server does.
+func decode(document []byte, o *unstructured.Unstructured) error {
+	data, err := yaml.YAMLToJSON(document)
+	if err != nil {
+		return err
+	}
+	return o.UnmarshalJSON(data)
 }
 
 func key(o *unstructured.Unstructured) string { return o.GetNamespace() + "/" + o.GetName() }
@@ -370,7 +379,7 @@ func (s *Server) store(gvr schema.GroupVersionResource, kind Kind, live, o *unst
 // apply is a server-side apply.
 func (s *Server) apply(gvr schema.GroupVersionResource, kind Kind, live *unstructured.Unstructured, namespace string, body []byte, manager string, force bool) (any, error) {
 	var patch unstructured.Unstructured
-	if err := yaml.Unmarshal(body, &patch.Object); err != nil {
+	if err := decode(body, &patch); err != nil {
 		return nil, err
 	}
 	fields, err := fieldManager(patch.GroupVersionKind())
