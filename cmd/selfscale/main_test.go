@@ -1,9 +1,27 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rogpeppe/go-internal/txtar"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"sigs.k8s.io/yaml"
+
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/controller/replicas"
+	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows"
 )
 
 // The test binary is the program: scripts run it as selfscale.
@@ -11,7 +29,229 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"selfscale": main})
 }
 
-// The scripts read as a session at a terminal: testdata/script.
+// The scripts read as a session at a terminal: testdata/script. Besides the
+// commands of testscript they have
+//
+//	exits CODE PROGRAM ARG...      run a program that must end with CODE
+//	usage FILE                     write the twelve components, CSV or Parquet
+//	decisions FILE N               N decisions, each of which can be computed again
+//	manifests FOLDER N MAX         N autoscalers with bounds within 1 and MAX
+//	truncate FILE                  cut a file in half
+//	flip PATTERN                   change one bit in the middle of the one file that matches
+//	interrupt PROGRAM ARG...       run a program, interrupt it while it works
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, errors.New("unknown condition")
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "usage": writeUsage, "decisions": decisions, "manifests": manifests,
+			"truncate": truncate, "flip": flip, "interrupt": interrupt,
+		},
+	})
+}
+
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits code program [argument...]")
+	}
+	if code := exitCode(ts, ts.Exec(args[1], args[2:]...)); strconv.Itoa(code) != args[0] {
+		ts.Fatalf("%s ended with %d, want %s", args[1], code, args[0])
+	}
+}
+
+func exitCode(ts *testscript.TestScript, err error) int {
+	exit := (*exec.ExitError)(nil)
+	if err != nil && !errors.As(err, &exit) {
+		ts.Fatalf("%v", err)
+	}
+	return exit.ExitCode()
+}
+
+func writeUsage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: usage file")
+	}
+	data, err := usageFile(args[0], usage())
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o666))
+}
+
+func decisions(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: decisions file n")
+	}
+	n := 0
+	lines := bufio.NewScanner(strings.NewReader(ts.ReadFile(args[0])))
+	lines.Buffer(nil, 1<<20)
+	for ; lines.Scan(); n++ {
+		var d schemas.Decision
+		decoder := json.NewDecoder(bytes.NewReader(lines.Bytes()))
+		decoder.DisallowUnknownFields()
+		ts.Check(decoder.Decode(&d))
+		floor, err := replicas.Recompute(&d)
+		ts.Check(err)
+		if floor != d.MinReplicas || d.Message == "" || d.Reason == "" {
+			ts.Fatalf("decision about %s: computed again the floor is %d, reason %q, message %q; recorded is %d", d.Component, floor, d.Reason, d.Message, d.MinReplicas)
+		}
+		if !d.Reason.UsesForecast() && (d.Applied || d.MinReplicas != d.Policy.MinReplicas) {
+			ts.Fatalf("decision about %s: %s must propose no floor, but proposes %d", d.Component, d.Reason, d.MinReplicas)
+		}
+	}
+	ts.Check(lines.Err())
+	if strconv.Itoa(n) != args[1] {
+		ts.Fatalf("%s has %d decisions, want %s", args[0], n, args[1])
+	}
+}
+
+func manifests(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: manifests folder n max")
+	}
+	largest, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	names, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), "*", "*.yaml"))
+	ts.Check(err)
+	if strconv.Itoa(len(names)) != args[1] {
+		ts.Fatalf("there are %d manifests, want %s: %v", len(names), args[1], names)
+	}
+	for _, name := range names {
+		var hpa autoscalingv2.HorizontalPodAutoscaler
+		data, err := os.ReadFile(name)
+		ts.Check(err)
+		ts.Check(yaml.UnmarshalStrict(data, &hpa))
+		if hpa.APIVersion != "autoscaling/v2" || hpa.Kind != "HorizontalPodAutoscaler" || hpa.Spec.ScaleTargetRef.Name != hpa.Name {
+			ts.Fatalf("%s is the %s %s %q for %q", name, hpa.APIVersion, hpa.Kind, hpa.Name, hpa.Spec.ScaleTargetRef.Name)
+		}
+		low, high := hpa.Spec.MinReplicas, hpa.Spec.MaxReplicas
+		if low == nil || *low < 1 || *low > high || int(high) != largest {
+			ts.Fatalf("%s: bounds are %v and %d, want 1 <= minReplicas <= maxReplicas = %d", name, low, high, largest)
+		}
+	}
+}
+
+func truncate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: truncate file")
+	}
+	name := ts.MkAbs(args[0])
+	info, err := os.Stat(name)
+	ts.Check(err)
+	ts.Check(os.Truncate(name, info.Size()/2))
+}
+
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: flip pattern")
+	}
+	names, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(names) != 1 {
+		ts.Fatalf("%s must match one file, but matches %v", args[0], names)
+	}
+	data, err := os.ReadFile(names[0])
+	ts.Check(err)
+	data[len(data)/2] ^= 1
+	ts.Check(os.WriteFile(names[0], data, 0o666))
+}
+
+// interrupt waits until a program has begun to write its results, which it does
+// to a hidden folder, and interrupts it.
+func interrupt(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: interrupt program [argument...]")
+	}
+	path, err := exec.LookPath(args[0])
+	ts.Check(err)
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	ts.Check(cmd.Start())
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	var ended error
+	for begun := false; !begun; {
+		select {
+		case ended = <-done:
+			ts.Fatalf("%s ended before it could be interrupted: %v: %s", args[0], ended, &stderr)
+		case <-look.C:
+			found, err := filepath.Glob(filepath.Join(cmd.Dir, ".selfscale-partial-*"))
+			ts.Check(err)
+			begun = len(found) > 0
+		}
+	}
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	if code := exitCode(ts, <-done); code != 130 {
+		ts.Fatalf("%s ended with %d, want 130: %s", args[0], code, &stderr)
+	}
+	if got, want := stderr.String(), "selfscale: interrupted; nothing was written\n"; got != want || stdout.Len() > 0 {
+		ts.Fatalf("stderr is %q and stdout %q, want %q and nothing", got, &stdout, want)
+	}
+}
+
+// TestFilesThatCannotBeTrusted runs the command on every file that the reader of
+// histories must refuse.
+func TestFilesThatCannotBeTrusted(t *testing.T) {
+	refused := map[string][]byte{}
+	want := map[string]string{}
+	archive, err := txtar.ParseFile("../../jobs/history/testdata/invalid.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range archive.Files {
+		line, data, _ := strings.Cut(string(f.Data), "\n")
+		name := strings.ReplaceAll(f.Name, " ", "-") + ".csv"
+		refused[name] = []byte(data)
+		want[name] = "selfscale: " + strings.ReplaceAll(line, "f.csv", name) + "\n"
+	}
+	names, err := filepath.Glob("../../jobs/history/testdata/refused/*.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if refused[filepath.Base(name)], err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(refused) < 45 {
+		t.Fatalf("there are %d files, want all that the reader's own tests have", len(refused))
+	}
+	whole, err := usageParquet(usage())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{0, 1, 7, 100, len(whole) / 2, len(whole) - 8, len(whole) - 1} {
+		refused["cut-at-"+strconv.Itoa(n)+".parquet"] = whole[:n]
+	}
+	t.Chdir(t.TempDir())
+	for name, data := range refused {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(name, data, 0o666); err != nil {
+				t.Fatal(err)
+			}
+			var stdout, stderr bytes.Buffer
+			code := cli.Main(engine(), "", []string{"run", "--history", name, "--out", "out"}, &stdout, &stderr)
+			if code != workflows.ExitData || stdout.Len() > 0 {
+				t.Errorf("exit code %d, stdout %q, want %d and nothing", code, &stdout, workflows.ExitData)
+			}
+			if got := stderr.String(); strings.Count(got, "\n") != 1 || !strings.HasPrefix(got, "selfscale: "+name+": ") {
+				t.Errorf("stderr is %q, want one line about %s", got, name)
+			} else if want[name] != "" && got != want[name] {
+				t.Errorf("stderr is %q, want %q", got, want[name])
+			}
+			if err := os.Remove(name); err != nil {
+				t.Fatal(err)
+			}
+			if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+				t.Errorf("%v is left, want nothing (%v)", left, err)
+			}
+		})
+	}
 }

@@ -27,8 +27,25 @@ import (
 	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
 )
 
+// opened is a store that is read, and the newest damage that was met in it.
+type opened struct {
+	*artifact.Store
+	name   string
+	damage error
+}
+
+// nothing returns the error for a store in which nothing of a kind was found:
+// what is damaged is not the same as what was never there.
+func (o *opened) nothing(of string) error {
+	if o.damage != nil {
+		return schemas.Errorf(schemas.CodeCorrupt, "store %s has no %s that can be read: %w; a new run writes them again", o.name, of, o.damage)
+	}
+	return schemas.Errorf(schemas.CodeInvalidConfig, "store %s has no %s yet", o.name, of)
+}
+
 // open opens a store for reading: a folder, or the URL of one.
-func open(ctx context.Context, name string) (*artifact.Store, error) {
+func open(ctx context.Context, name string) (*opened, error) {
+	o := &opened{name: name}
 	if !strings.Contains(name, ":/") {
 		path, err := filepath.Abs(name)
 		if err != nil {
@@ -42,7 +59,12 @@ func open(ctx context.Context, name string) (*artifact.Store, error) {
 		}
 		name = "file://" + path
 	}
-	return artifact.Open(ctx, name, artifact.Drivers{"file": filebucket.Open}, artifact.Options{ReadOnly: true})
+	var err error
+	o.Store, err = artifact.Open(ctx, name, artifact.Drivers{"file": filebucket.Open}, artifact.Options{
+		ReadOnly:      true,
+		OnInvalidHead: func(h artifact.InvalidHead) { o.damage = h.Err },
+	})
+	return o, err
 }
 
 // isStore reports whether somebody has written to a store in this folder.
@@ -58,10 +80,10 @@ func History(ctx context.Context, o cli.HistoryOptions, c cli.Console) error {
 		return err
 	}
 	defer store.Close()
-	snapshot, err := samples.New(store, samples.Options{}).Snapshot(ctx)
+	snapshot, err := samples.New(store.Store, samples.Options{}).Snapshot(ctx)
 	switch {
 	case errors.Is(err, artifact.ErrNotFound):
-		return schemas.Errorf(schemas.CodeInvalidConfig, "store %s has no samples yet", o.Store)
+		return store.nothing("samples")
 	case err != nil:
 		return fmt.Errorf("store %s: %w", o.Store, err)
 	}
@@ -162,12 +184,12 @@ func Forecast(ctx context.Context, o cli.ForecastOptions, c cli.Console) error {
 		return err
 	}
 	defer store.Close()
-	set, ok, err := forecasts.Latest(ctx, store)
+	set, ok, err := forecasts.Latest(ctx, store.Store)
 	if err != nil {
 		return fmt.Errorf("store %s: %w", o.Store, err)
 	}
 	if !ok {
-		return schemas.Errorf(schemas.CodeInvalidConfig, "store %s has no forecasts yet", o.Store)
+		return store.nothing("forecasts")
 	}
 	header := []string{"time"}
 	for _, l := range o.Levels {
@@ -181,7 +203,7 @@ func Forecast(ctx context.Context, o cli.ForecastOptions, c cli.Console) error {
 			continue
 		}
 		if o.Plot != "" {
-			if err := plotForecast(ctx, store, o, f); err != nil {
+			if err := plotForecast(ctx, store.Store, o, f); err != nil {
 				return err
 			}
 		}
