@@ -148,24 +148,24 @@ const maxLead = time.Hour
 // time is known, so that its lead time is not.
 func lead(s *corev1.PodStatus) (time.Duration, bool) {
 	var scheduled, ready time.Time
+	isReady, restarted := false, false
 	for _, c := range s.Conditions {
 		switch {
 		case c.Status != corev1.ConditionTrue:
 		case c.Type == corev1.PodScheduled:
 			scheduled = c.LastTransitionTime.Time
 		case c.Type == corev1.PodReady:
-			ready = c.LastTransitionTime.Time
+			ready, isReady = c.LastTransitionTime.Time, true
 		}
 	}
 	for _, c := range s.ContainerStatuses {
-		if c.RestartCount > 0 {
-			return 0, !ready.IsZero()
-		}
+		restarted = restarted || c.RestartCount > 0
 	}
-	if d := ready.Sub(scheduled); !ready.IsZero() && !scheduled.IsZero() && d > 0 && d <= maxLead {
-		return d, true
+	d := ready.Sub(scheduled)
+	if restarted || scheduled.IsZero() || ready.IsZero() || d <= 0 || d > maxLead {
+		d = 0
 	}
-	return 0, !ready.IsZero()
+	return d, isReady
 }
 
 // LeadQuantile is the quantile of the pods' lead times that counts: a rise needs
