@@ -22,8 +22,6 @@ import (
 	"github.com/self-scaling/self-scaling/workflows/artifact/membucket"
 )
 
-const step = 15 * time.Minute
-
 var now = time.Date(2026, 3, 16, 8, 0, 0, 0, time.UTC)
 
 // usage is a source whose components use what a function of time says.

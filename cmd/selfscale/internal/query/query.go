@@ -298,7 +298,7 @@ func plotForecast(ctx context.Context, store *artifact.Store, o cli.ForecastOpti
 }
 
 // draw writes a chart, whole or not at all.
-func draw(path string, c *chart.Chart) (err error) {
+func draw(path string, c *chart.Chart) error {
 	temp, err := os.CreateTemp(filepath.Dir(path), ".plot-*")
 	if err != nil {
 		var pathErr *fs.PathError
@@ -316,10 +316,7 @@ func draw(path string, c *chart.Chart) (err error) {
 		temp.Close()
 		return schemas.Errorf(schemas.CodeUnavailable, "plot %s: %w", path, err)
 	}
-	if err := temp.Chmod(0o644); err == nil {
-		err = temp.Close()
-	}
-	if err != nil {
+	if err := errors.Join(temp.Chmod(0o644), temp.Close()); err != nil {
 		return schemas.Errorf(schemas.CodeUnavailable, "plot %s: %w", path, err)
 	}
 	return schemas.WithCode(schemas.CodeUnavailable, os.Rename(temp.Name(), path))
