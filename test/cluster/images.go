@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Images are named localhost/<name>:test: no registry is asked for them.
+const pauseImage = "localhost/pause:test"
+
+func imageName(name string) string { return "localhost/" + name + ":test" }
+
+// goImage is the image that the Dockerfiles build in. A builder without a registry
+// gets one made of this machine's Go.
+const goImage = "localhost/golang:test"
+
+// products tells which images each Dockerfile builds: its targets.
+var products = []struct {
+	dockerfile string
+	targets    []string
+}{
+	{"Dockerfile.collector", []string{"collector", "dataset", "inference"}},
+	{"Dockerfile.trainer", []string{"trainer"}},
+}
+
+// A part is an image of one program of the cluster's own.
+type part struct {
+	name    string
+	program string // path on this machine
+	rest    string // of its Dockerfile, after the program is copied to /bin
+}
+
+// partImages imports the images of what runs in the cluster beside the project. An
+// image that was made of the same program is left alone.
+func (c *cluster) partImages(ctx context.Context) error {
+	const busybox = "/bin/busybox"
+	for _, p := range []part{
+		{"pause", busybox, `ENTRYPOINT ["/bin/busybox", "sleep", "2147483647"]`},
+		{"busybox", busybox, "COPY busybox /bin/sh\nENV PATH=/bin\nUSER 65532:65532\nENTRYPOINT [\"/bin/sh\"]"},
+		{"metrics-server", c.tool("metrics-server"), "USER 65532:65532\nENTRYPOINT [\"/bin/metrics-server\"]"},
+		{"minio", c.tool("minio"), "USER 65532:65532\nENTRYPOINT [\"/bin/minio\"]"},
+		{"workflow-controller", c.tool("workflow-controller"), "ENV PATH=/bin\nUSER 8737:8737\nENTRYPOINT [\"workflow-controller\"]"},
+		{"argoexec", c.tool("argoexec"), "ENV PATH=/bin\nENTRYPOINT [\"argoexec\"]"},
+		{"argocli", c.tool("argo"), "ENV PATH=/bin\nUSER 8737:8737\nENTRYPOINT [\"argo\"]"},
+	} {
+		program := filepath.Base(p.program)
+		dockerfile := "FROM scratch\nCOPY " + program + " /bin/" + program + "\n" + p.rest + "\n"
+		sum, err := hashFile(p.program, dockerfile)
+		if err != nil {
+			return err
+		}
+		mark := c.file("images/" + p.name + ".sum")
+		if old, err := os.ReadFile(mark); err == nil && string(old) == sum && c.hasImage(ctx, p.name) {
+			continue
+		}
+		dir := c.file("images/" + p.name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := copyFile(filepath.Join(dir, program), p.program, 0o755); err != nil {
+			return err
+		}
+		if err := c.write(map[string]string{"images/" + p.name + "/Dockerfile": dockerfile}); err != nil {
+			return err
+		}
+		archive := dir + ".tar"
+		if err := c.buildImage(ctx, p.name, archive, "--file", filepath.Join(dir, "Dockerfile"), "--timestamp=0", dir); err != nil {
+			return err
+		}
+		if err := errors.Join(c.importImage(ctx, archive), os.RemoveAll(dir)); err != nil {
+			return err
+		}
+		if err := os.WriteFile(mark, []byte(sum), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// productImages builds the project's images from their Dockerfiles and imports
+// them where the cluster runs; their archives are in the cluster's folder images.
+func (c *cluster) productImages(ctx context.Context) error {
+	if err := c.installPackages(ctx); err != nil {
+		return err
+	}
+	if err := c.buildGoImage(ctx); err != nil {
+		return err
+	}
+	caches := []string{}
+	for variable, place := range map[string]string{"GOMODCACHE": "/go/pkg/mod", "GOCACHE": "/root/.cache/go-build"} {
+		out, err := output(ctx, command{dir: c.source}, "go", "env", variable)
+		if err != nil {
+			return err
+		}
+		caches = append(caches, "--volume", strings.TrimSpace(out)+":"+place)
+	}
+	epoch, version, err := c.revision(ctx)
+	if err != nil {
+		return err
+	}
+	for _, product := range products {
+		for _, target := range product.targets {
+			archive := c.file("images/" + target + ".tar")
+			args := slices.Concat([]string{"--file", filepath.Join(c.source, product.dockerfile), "--target", target,
+				"--timestamp", epoch, "--build-arg", "VERSION=" + version,
+				"--build-arg", "GO_IMAGE=golang-of-this-machine", "--build-context", "golang-of-this-machine=docker-image://" + goImage,
+			}, caches, []string{c.source})
+			if err := c.buildImage(ctx, target, archive, args...); err != nil {
+				return err
+			}
+			digest, err := hashFile(archive, "")
+			if err != nil {
+				return err
+			}
+			c.log("%s: archive sha256:%s", imageName(target), digest)
+			if c.daemon("containerd").pid() == 0 {
+				continue
+			}
+			if err := c.importImage(ctx, archive); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// revision returns what the images are stamped with: the time of the last commit,
+// or $SOURCE_DATE_EPOCH, in seconds since 1970, and the version.
+func (c *cluster) revision(ctx context.Context) (epoch, version string, err error) {
+	if epoch = os.Getenv("SOURCE_DATE_EPOCH"); epoch == "" {
+		if epoch, err = output(ctx, command{dir: c.source}, "git", "log", "-1", "--format=%ct"); err != nil {
+			return "", "", err
+		}
+	}
+	if version = os.Getenv("VERSION"); version == "" {
+		version, err = output(ctx, command{dir: c.source}, "git", "describe", "--tags", "--always", "--dirty")
+	}
+	return strings.TrimSpace(epoch), strings.TrimSpace(version), err
+}
+
+// buildGoImage makes goImage of this machine's Go, a shell and the certificates.
+func (c *cluster) buildGoImage(ctx context.Context) error {
+	version, err := output(ctx, command{dir: c.source}, "go", "env", "GOVERSION", "GOROOT")
+	if err != nil {
+		return err
+	}
+	mark := c.file("images/golang.sum")
+	if old, err := os.ReadFile(mark); err == nil && string(old) == version {
+		return nil
+	}
+	root := strings.Fields(version)[1]
+	dir := c.file("images/golang")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := errors.Join(
+		run(ctx, command{}, "cp", "--recursive", "--no-target-directory", root, filepath.Join(dir, "go")),
+		copyFile(filepath.Join(dir, "busybox"), "/bin/busybox", 0o755),
+		copyFile(filepath.Join(dir, "ca-certificates.crt"), "/etc/ssl/certs/ca-certificates.crt", 0o644),
+		c.write(map[string]string{"images/golang/Dockerfile": `FROM scratch
+COPY go /usr/local/go
+COPY busybox /bin/busybox
+COPY busybox /bin/sh
+COPY busybox /bin/mkdir
+COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOTOOLCHAIN=local HOME=/root
+`})); err != nil {
+		return err
+	}
+	if err := c.buildah(ctx, "bud", "--layers=false", "--tag", goImage, "--file", filepath.Join(dir, "Dockerfile"), dir); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(dir), os.WriteFile(mark, []byte(version), 0o644))
+}
+
+// buildah runs buildah on a storage of its own in the cluster's folder.
+func (c *cluster) buildah(ctx context.Context, args ...string) error {
+	return run(ctx, command{dir: c.dir, nice: true}, "buildah", append([]string{"--root", c.file("buildah"), "--runroot", runDir + "/buildah",
+		"--storage-driver", "vfs"}, args...)...)
+}
+
+// buildImage builds an image into an archive, anew.
+func (c *cluster) buildImage(ctx context.Context, name, archive string, args ...string) error {
+	tag := imageName(name)
+	if err := c.buildah(ctx, slices.Concat([]string{"bud", "--isolation", "chroot", "--layers=false", "--no-cache", "--pull-never", "--tag", tag}, args)...); err != nil {
+		return fmt.Errorf("building image %s: %w", tag, err)
+	}
+	if err := os.RemoveAll(archive); err != nil {
+		return err
+	}
+	return c.buildah(ctx, "push", "--quiet", tag, "docker-archive:"+archive+":"+tag)
+}
+
+func (c *cluster) ctr(ctx context.Context, args ...string) (string, error) {
+	return output(ctx, command{}, "ctr", append([]string{"--address", socket, "--namespace", "k8s.io"}, args...)...)
+}
+
+func (c *cluster) importImage(ctx context.Context, archive string) error {
+	_, err := c.ctr(ctx, "images", "import", archive)
+	return err
+}
+
+func (c *cluster) hasImage(ctx context.Context, name string) bool {
+	out, err := c.ctr(ctx, "images", "ls", "-q", "name=="+imageName(name))
+	return err == nil && strings.TrimSpace(out) != ""
+}
+
+// hashFile returns the SHA-256 of a file and of what else goes with it, in
+// hexadecimal.
+func hashFile(path, also string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	io.WriteString(h, also)
+	return fmt.Sprintf("%x", h.Sum(nil)), nil
+}

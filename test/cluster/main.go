@@ -1,0 +1,184 @@
+// Cluster runs a real Kubernetes of one node on this machine for the tests, with
+// metrics-server, Argo Workflows, MinIO and this project's images, where there is
+// neither Docker nor an image registry. It needs Debian, root and Go:
+//
+//	go run ./test/cluster up      # a Ready cluster; prints its KUBECONFIG
+//	go run ./test/cluster images  # build the project's images anew and import them
+//	go run ./test/cluster build   # build the cluster's programs and nothing else
+//	go run ./test/cluster down    # stop everything and remove it, but for the cache
+//
+// up can be repeated, and then starts what is missing. The programs are built from
+// Go modules, once per version, into the user's cache folder, which takes the
+// better part of an hour of two processors. The node has a network namespace of
+// its own; the machine reaches its pods and services by their addresses.
+//
+// $ARGO chooses the version of Argo Workflows. There is no DNS in the cluster:
+// MinIO is at 10.96.0.90:9000 and the Argo server at 10.96.0.91:2746.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const defaultArgo = "v4.1.4"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := runCommand(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+func runCommand(ctx context.Context, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: cluster up|images|build|down|kubeconfig")
+	}
+	c, err := newCluster(os.Getenv("ARGO"))
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "up":
+		return c.up(ctx)
+	case "images":
+		return c.productImages(ctx)
+	case "build":
+		return c.box.build(ctx, tools(c.argo))
+	case "down":
+		return c.down(ctx)
+	case "kubeconfig":
+		_, err := fmt.Println(c.kubeconfig())
+		return err
+	}
+	return fmt.Errorf("unknown command %q: it is one of up, images, build, down, kubeconfig", args[0])
+}
+
+// A cluster is where the cluster's parts are.
+type cluster struct {
+	source string // the repository
+	dir    string // all state
+	argo   string // version
+	box    toolbox
+	paths  map[string]string // of the tools
+	log    func(format string, args ...any)
+}
+
+func newCluster(argo string) (*cluster, error) {
+	if argo == "" {
+		argo = defaultArgo
+	}
+	if !strings.HasPrefix(argo, "v3.") && !strings.HasPrefix(argo, "v4.") {
+		return nil, fmt.Errorf("ARGO must be a version of Argo Workflows like %s, but is %q", defaultArgo, argo)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, err
+	}
+	mod, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	log := func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "%5.0fs %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	}
+	c := &cluster{
+		source: filepath.Dir(strings.TrimSpace(string(mod))), argo: argo, log: log,
+		dir: filepath.Join(cache, "self-scaling", "cluster"), paths: map[string]string{},
+	}
+	c.box = toolbox{filepath.Join(cache, "self-scaling", "bin"), filepath.Join(c.source, "test", "cluster", "tools"), log}
+	for _, t := range tools(argo) {
+		c.paths[t.name] = c.box.path(t)
+	}
+	return c, nil
+}
+
+func (c *cluster) file(name string) string { return filepath.Join(c.dir, name) }
+func (c *cluster) tool(name string) string { return c.paths[name] }
+func (c *cluster) kubeconfig() string      { return c.file("pki/admin.kubeconfig") }
+
+// write writes files below the cluster's folder.
+func (c *cluster) write(files map[string]string) error {
+	for name, text := range files {
+		path := c.file(name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kubectl runs kubectl as the cluster's administrator.
+func (c *cluster) kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
+	return output(ctx, command{stdin: stdin, dir: c.dir}, c.tool("kubectl"), append([]string{"--kubeconfig=" + c.kubeconfig()}, args...)...)
+}
+
+// up starts what does not run, in the order of who needs whom.
+func (c *cluster) up(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("up must run as root, not as user %d", os.Geteuid())
+	}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"Debian packages", c.installPackages},
+		{"programs", func(ctx context.Context) error { return c.box.build(ctx, tools(c.argo)) }},
+		{"network", c.startNetwork},
+		{"containerd", c.startContainerd},
+		{"images of the cluster's parts", c.partImages},
+		{"control plane", c.startControlPlane},
+		{"node", c.startNode},
+		{"metrics-server, MinIO, Argo Workflows " + c.argo, c.installAddons},
+		{"images of the project", c.productImages},
+	} {
+		c.log("%s", step.what)
+		if err := step.do(ctx); err != nil {
+			return err
+		}
+	}
+	c.log("ready")
+	_, err := fmt.Printf("export KUBECONFIG=%s\n", c.kubeconfig())
+	return err
+}
+
+// packages are Debian's, each with a program that tells that it is there.
+var packages = map[string]string{
+	"containerd": "containerd", "runc": "runc", "buildah": "buildah", "containernetworking-plugins": "/usr/lib/cni/bridge",
+	"iptables": "iptables", "iproute2": "ip", "busybox-static": "busybox", "ca-certificates": "update-ca-certificates",
+	"util-linux": "nsenter", "procps": "sysctl", "conntrack": "conntrack",
+}
+
+func (c *cluster) installPackages(ctx context.Context) error {
+	var missing []string
+	for name, program := range packages {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	env := []string{"DEBIAN_FRONTEND=noninteractive"}
+	if err := run(ctx, command{env: env}, "apt-get", "update", "--quiet"); err != nil {
+		return err
+	}
+	return run(ctx, command{env: env}, "apt-get", append([]string{"install", "--yes", "--quiet", "--no-install-recommends"}, missing...)...)
+}

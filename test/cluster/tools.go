@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Versions of what the cluster runs. Argo's is chosen by the user.
+const (
+	kubernetesVersion    = "v1.34.3"
+	etcdVersion          = "v3.6.4" // as tools/kubernetes/go.mod requires it
+	metricsServerVersion = "v0.9.0"
+	metricsServerPackage = "sigs.k8s.io/metrics-server/cmd/metrics-server"
+	// The same server that test/minio runs.
+	minioVersion = "v0.0.0-20260212201848-7aac2a2c5b7c"
+	minioPackage = "github.com/minio/minio"
+)
+
+// A tool is a binary that is built once per version and kept in the cache.
+type tool struct {
+	name, version string
+	pkg           string // package of its main function
+	module        string // folder of the module that pins it, below tools; "": none, it is built as pkg@version
+	ldflags       string
+}
+
+func (t tool) folder() string { return t.name + "-" + t.version }
+
+// toolbox builds tools into dir/<tool>-<version>/<tool>.
+type toolbox struct {
+	dir    string // the cache
+	source string // folder of the modules that pin tools
+	log    func(format string, args ...any)
+}
+
+func (b toolbox) path(t tool) string { return filepath.Join(b.dir, t.folder(), t.name) }
+
+// tools lists what a cluster with this version of Argo needs.
+func tools(argo string) []tool {
+	stamp := "-X k8s.io/component-base/version.gitVersion=" + kubernetesVersion
+	var all []tool
+	for _, name := range []string{"kubectl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"} {
+		all = append(all, tool{name, kubernetesVersion, "k8s.io/kubernetes/cmd/" + name, "kubernetes", stamp})
+	}
+	all = append(all, tool{"etcd", etcdVersion, "go.etcd.io/etcd/server/v3", "kubernetes", ""})
+	module := argoModule(argo)
+	for _, name := range []string{"argo", "argoexec", "workflow-controller"} {
+		all = append(all, tool{name, argo, module + "/cmd/" + name, "argo-" + argoMajor(argo), "-X " + module + ".version=" + argo})
+	}
+	return append(all,
+		tool{"metrics-server", metricsServerVersion, metricsServerPackage, "", ""},
+		tool{"minio", minioVersion, minioPackage, "", ""})
+}
+
+func argoMajor(version string) string { major, _, _ := strings.Cut(version, "."); return major }
+func argoModule(version string) string {
+	return "github.com/argoproj/argo-workflows/" + argoMajor(version)
+}
+
+// build builds the tools that the cache does not hold yet, one after the other. A
+// binary is moved to its place whole, so that an interrupted build leaves nothing
+// that looks like one.
+func (b toolbox) build(ctx context.Context, all []tool) error {
+	for _, t := range all {
+		if _, err := os.Stat(b.path(t)); err == nil {
+			continue
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		b.log("building %s %s", t.name, t.version)
+		if err := b.one(ctx, t); err != nil {
+			return fmt.Errorf("building %s %s: %w", t.name, t.version, err)
+		}
+	}
+	return nil
+}
+
+func (b toolbox) one(ctx context.Context, t tool) error {
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(b.dir, "build-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	ldflags := strings.TrimSpace("-s -w " + t.ldflags)
+	switch {
+	case t.module == "":
+		err = run(ctx, command{dir: tmp, env: append(buildEnv, "GOBIN="+tmp), nice: true},
+			"go", "install", "-trimpath", "-ldflags", ldflags, t.pkg+"@"+t.version)
+	case strings.HasPrefix(t.module, "argo-"):
+		var dir string
+		if dir, err = b.vendorArgo(ctx, t); err == nil {
+			err = run(ctx, command{dir: dir, env: buildEnv, nice: true},
+				"go", "build", "-mod=vendor", "-trimpath", "-ldflags", ldflags, "-o", filepath.Join(tmp, t.name), t.pkg)
+		}
+	default:
+		err = run(ctx, command{dir: filepath.Join(b.source, t.module), env: buildEnv, nice: true},
+			"go", "build", "-trimpath", "-ldflags", ldflags, "-o", filepath.Join(tmp, t.name), t.pkg)
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(b.path(t)), 0o755); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(tmp, t.name), b.path(t))
+}
+
+var buildEnv = []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false"}
+
+// vendorArgo lays Argo's sources out where they can be completed: its module has a
+// symbolic link, which module archives leave out, and embeds a web page that is
+// built elsewhere.
+func (b toolbox) vendorArgo(ctx context.Context, t tool) (string, error) {
+	dir := filepath.Join(b.dir, "sources", t.module+"-"+t.version)
+	done := filepath.Join(dir, "complete")
+	if _, err := os.Stat(done); err == nil {
+		return dir, nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		if err := copyFile(filepath.Join(dir, name), filepath.Join(b.source, t.module, name), 0o644); err != nil {
+			return "", err
+		}
+	}
+	// -e: the page that is embedded is missing, and comes below.
+	if err := run(ctx, command{dir: dir, env: buildEnv, nice: true}, "go", "mod", "vendor", "-e"); err != nil {
+		return "", err
+	}
+	root := filepath.Join(dir, "vendor", argoModule(t.version))
+	signals := filepath.Join(root, "workflow", "executor", "osspecific")
+	if err := copyFile(filepath.Join(signals, "signal_linux.go"), filepath.Join(signals, "signal_darwin.go"), 0o644); err != nil {
+		return "", err
+	}
+	page := filepath.Join(root, "ui", "dist", "app")
+	if err := os.MkdirAll(page, 0o755); err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(filepath.Join(page, "index.html"), []byte("<!doctype html><title>Argo Workflows</title>\n"), 0o644); err != nil {
+		return "", err
+	}
+	return dir, os.WriteFile(done, nil, 0o644)
+}
+
+// moduleDir returns the folder of a module's sources, with its manifests.
+func (b toolbox) moduleDir(ctx context.Context, module, version string) (string, error) {
+	out, err := output(ctx, command{dir: os.TempDir(), env: []string{"GOFLAGS="}}, "go", "mod", "download", "-json", module+"@"+version)
+	if err != nil {
+		return "", err
+	}
+	const key = `"Dir": "`
+	_, rest, ok := strings.Cut(out, key)
+	dir, _, closed := strings.Cut(rest, `"`)
+	if !ok || !closed {
+		return "", fmt.Errorf("module %s@%s has no folder: %s", module, version, out)
+	}
+	return dir, nil
+}
+
+// A command is how a program is run.
+type command struct {
+	dir   string
+	env   []string // added to this process's
+	stdin string
+	nice  bool // with low priority
+}
+
+// run runs a program; its output is part of the error when it fails.
+func run(ctx context.Context, c command, name string, args ...string) error {
+	_, err := output(ctx, c, name, args...)
+	return err
+}
+
+// output returns what a program writes to its standard output.
+func output(ctx context.Context, c command, name string, args ...string) (string, error) {
+	argv := append([]string{name}, args...)
+	if c.nice {
+		if nice, err := exec.LookPath("nice"); err == nil {
+			argv = append([]string{nice, "-n", "15"}, argv...)
+		}
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = c.dir, slices.Concat(os.Environ(), c.env)
+	if c.stdin != "" {
+		cmd.Stdin = strings.NewReader(c.stdin)
+	}
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%s: %w\n%s", strings.Join(append([]string{name}, args...), " "), err, tail(stderr.String()+stdout.String(), 40))
+	}
+	return stdout.String(), nil
+}
+
+// tail returns the last lines of a text.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+func copyFile(to, from string, mode fs.FileMode) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, mode)
+}
