@@ -2,6 +2,8 @@ package v1alpha1
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -110,7 +112,10 @@ type ScalingPolicyStatus struct {
 	LastForecast *metav1.Time `json:"lastForecast,omitempty"`
 	// Summary says how many components there are, and how many of them have a
 	// floor, as in "2/3".
-	Summary    string            `json:"summary,omitempty"`
+	Summary string `json:"summary,omitempty"`
+	// Replicas is the floor of each component in words, as in "web=5 db=1",
+	// because kubectl prints no more than one value of a list.
+	Replicas   string            `json:"replicas,omitempty"`
 	Components []ComponentStatus `json:"components,omitempty"`
 }
 
@@ -133,6 +138,21 @@ type ComponentStatus struct {
 	// day for which both are known, at least 0, in percent. A resource that
 	// could not be judged is absent.
 	Accuracy map[schemas.Resource]int32 `json:"accuracy,omitempty"`
+}
+
+// Summarize fills in Summary and Replicas from the components.
+func (s *ScalingPolicyStatus) Summarize() {
+	applied, floors := 0, []string(nil)
+	for _, c := range s.Components {
+		if c.Applied {
+			applied++
+		}
+		if c.Floor != nil {
+			floors = append(floors, fmt.Sprintf("%s=%d", c.Name, *c.Floor))
+		}
+	}
+	s.Summary = fmt.Sprintf("%d/%d", applied, len(s.Components))
+	s.Replicas = strings.Join(floors, " ")
 }
 
 // Policy returns the policy of a component: base, overlaid with what the
