@@ -42,7 +42,7 @@ func (d daemon) start(argv ...string) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", d.name, err)
 	}
-	began, err := startTime(cmd.Process.Pid)
+	began, _, err := startTime(cmd.Process.Pid)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (d daemon) pid() int {
 	if err != nil {
 		return 0
 	}
-	if now, err := startTime(pid); err != nil || now != began {
+	if now, runs, err := startTime(pid); err != nil || now != began || !runs {
 		return 0
 	}
 	return pid
@@ -94,23 +94,19 @@ func (d daemon) stop(ctx context.Context) error {
 	return nil
 }
 
-// startTime tells when a process was started, in the kernel's ticks since boot. A
-// process that has ended and is not yet waited for has no start time.
-func startTime(pid int) (string, error) {
+// startTime tells when a process was started, in the kernel's ticks since boot, and
+// whether it still runs: one that has ended stays until it is waited for.
+func startTime(pid int) (began string, runs bool, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	// The fields are counted from behind the command's name, which may hold blanks.
-	_, rest, ok := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 20 {
-		return "", fmt.Errorf("/proc/%d/stat has an unknown form", pid)
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(fields) < 20 {
+		return "", false, fmt.Errorf("/proc/%d/stat has an unknown form", pid)
 	}
-	if fields[0] == "Z" || fields[0] == "X" {
-		return "", fmt.Errorf("process %d has ended", pid)
-	}
-	return fields[19], nil
+	return fields[19], fields[0] != "Z" && fields[0] != "X", nil
 }
 
 // poll tries until it succeeds, the limit is over or the context ends, and returns

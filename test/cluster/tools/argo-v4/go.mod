@@ -1,8 +1,8 @@
 module github.com/self-scaling/self-scaling/test/cluster/tools/argo-v4
 
-go 1.26.0
+go 1.26.5
 
-require github.com/argoproj/argo-workflows/v4 v4.1.4
+require github.com/argoproj/argo-workflows/v4 v4.1.4 // indirect
 
 require (
 	cel.dev/expr v0.25.2 // indirect
