@@ -14,14 +14,14 @@ FUZZTIME ?= 10s
 BENCH ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-race test-minio test-oracle test-modules test-demo lint verify fuzz bench build demo generate clean
+.PHONY: help test test-race test-minio test-oracle test-modules test-demo lint verify cluster cluster-down images e2e fuzz bench build demo generate clean
 
 ##@ Everyday
 
 help: ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## replay real usage with and without self-scaling, into OUT=selfscale-demo
 	$(GO) run ./cmd/selfscale demo --out $(OUT)
@@ -36,7 +36,7 @@ lint: ## check form: gofmt, vet, staticcheck, go.mod, import arrows
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt must leave these files as they are:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags minio,demo ./test/...
+	$(GO) vet -tags minio,demo,e2e ./test/...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 ./schemas -run 'Imports|Violations'
@@ -60,6 +60,19 @@ test-modules: ## run the tests of all modules below this one that have their own
 
 test-demo: ## run the demonstration and hold its figures to what is promised
 	$(GO) test -count=1 -timeout 30m -tags demo -v ./test/demo
+
+cluster: ## run a real Kubernetes of one node, with ARGO=v4.1.4 or v3.7.18 (Debian, root)
+	@ARGO='$(ARGO)' $(GO) run ./test/cluster up
+
+cluster-down: ## stop that cluster and remove all but its programs
+	@$(GO) run ./test/cluster down
+
+images: ## build the images without a registry, and import them into that cluster
+	@$(GO) run ./test/cluster images
+
+e2e: ## run the tests on a real cluster: KUBECONFIG's, or that of make cluster
+	@[ -n "$$KUBECONFIG" ] || $(MAKE) cluster
+	$(GO) test -count=1 -timeout 30m -tags e2e -v ./test/e2e/...
 
 fuzz: ## run every fuzz target for FUZZTIME=10s
 	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' ./.ci/fuzz
