@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -323,4 +324,27 @@ func FuzzRecordInAConfigMap(f *testing.F) {
 		}
 		run(t, s)() // at least once through all runs
 	})
+}
+
+func TestAllStepsOfARunHaveOneInstant(t *testing.T) {
+	client := newClient()
+	w := &workflowstest.World{}
+	startCluster(t, client, w)
+	s := start(t, config(client, workflows.Pipelines()...))
+	submitted, err := s.Submit(t.Context(), workflows.Request{Pipeline: "train", RunID: "r1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Wait(t.Context(), "r1"); err != nil {
+		t.Fatal(err)
+	}
+	want := "-now=" + submitted.Submitted.Format(time.RFC3339)
+	if len(w.Events()) == 0 {
+		t.Error("no step ran")
+	}
+	for _, e := range w.Events() {
+		if !slices.Contains(e.Flags, want) {
+			t.Errorf("step %s has the flags %q, want %s among them", e.Step, e.Flags, want)
+		}
+	}
 }
