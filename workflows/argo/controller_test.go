@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -298,7 +299,7 @@ func again(expression string, phase wfv1.NodePhase, code int) bool {
 
 // event is what a program learns from its arguments.
 func (r *run) event(template *wfv1.Template, item string, attempt int) workflowstest.Event {
-	e := workflowstest.Event{Step: strings.TrimPrefix(template.Container.Command[0], "/"), Attempt: attempt}
+	e := workflowstest.Event{Step: path.Base(template.Container.Command[0]), Attempt: attempt}
 	for _, arg := range template.Container.Args {
 		name, value, _ := strings.Cut(arg, "=")
 		switch {

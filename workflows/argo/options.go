@@ -12,7 +12,7 @@ import (
 
 // Job says how the program of a step runs in a cluster.
 type Job struct {
-	// Image holds the program at its root, as /collector.
+	// Image holds the program in /bin, as /bin/collector.
 	Image           string
 	ImagePullPolicy corev1.PullPolicy
 	// ServiceAccount is the pod's. It must be allowed to create and patch

@@ -300,7 +300,7 @@ func (r renderer) step(s *workflows.Step) wfv1.Template {
 			Image:           job.Image,
 			ImagePullPolicy: job.ImagePullPolicy,
 			// Always set: without it the controller asks the image's registry.
-			Command:         []string{"/" + s.JobName()},
+			Command:         []string{"/bin/" + s.JobName()},
 			Args:            r.args(s, job),
 			Env:             r.o.Env,
 			EnvFrom:         r.o.EnvFrom,

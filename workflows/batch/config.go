@@ -15,7 +15,7 @@ import (
 
 // Job says how the program of a step runs.
 type Job struct {
-	// Image holds the program at its root, as /collector.
+	// Image holds the program in /bin, as /bin/collector.
 	Image           string
 	ImagePullPolicy corev1.PullPolicy
 	ServiceAccount  string

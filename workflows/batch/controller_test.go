@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -223,7 +224,7 @@ func (c *cluster) index(ctx context.Context, j *batchv1.Job, i int) bool {
 // event is what a program learns from its arguments.
 func (c *cluster) event(j *batchv1.Job, i, attempt int) workflowstest.Event {
 	main := j.Spec.Template.Spec.Containers[0]
-	e := workflowstest.Event{Step: strings.TrimPrefix(main.Command[0], "/"), Attempt: attempt}
+	e := workflowstest.Event{Step: path.Base(main.Command[0]), Attempt: attempt}
 	for _, arg := range main.Args {
 		switch name, value, _ := strings.Cut(arg, "="); name {
 		case "-run":

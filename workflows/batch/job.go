@@ -107,7 +107,7 @@ func (c *Config) job(owner *corev1.ConfigMap, p *workflows.Pipeline, s *workflow
 		Volumes: append([]corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}, c.Volumes...),
 		Containers: []corev1.Container{{
 			Name: container, Image: program.Image, ImagePullPolicy: program.ImagePullPolicy,
-			Command: []string{"/" + s.JobName()}, Args: args, Env: c.Env, EnvFrom: c.EnvFrom, Resources: program.Resources,
+			Command: []string{"/bin/" + s.JobName()}, Args: args, Env: c.Env, EnvFrom: c.EnvFrom, Resources: program.Resources,
 			VolumeMounts: append([]corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}}, c.VolumeMounts...),
 			SecurityContext: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),

@@ -7,6 +7,9 @@
 - apiGroups: [apps]
   resources: [deployments, statefulsets, replicasets]
   verbs: [get, list, watch]
+- apiGroups: [apps]
+  resources: [deployments/scale, statefulsets/scale]
+  verbs: [get]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch]
@@ -29,10 +32,14 @@
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
   verbs: [get, list, watch, patch]
-# The floors. Patching a workload is not among them.
+# The floors; and the number of replicas, which comes back when an HPA of ours goes. Of a
+# workload nothing else can be written.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [create, patch, delete]
+  verbs: [create, patch, update, delete]
+- apiGroups: [apps]
+  resources: [deployments/scale, statefulsets/scale]
+  verbs: [patch]
 - apiGroups: [self-scaling.github.io]
   resources: [scalingpolicies/status]
   verbs: [patch, update]
@@ -74,6 +81,17 @@
   resources: [pods]
   verbs: [get, list]
 {{- end }}
+{{- end }}
+
+{{- define "self-scaling.own.settings" }}
+# The train values.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create]
+- apiGroups: [""]
+  resources: [configmaps]
+  resourceNames: [self-scaling-train-values]
+  verbs: [get, patch]
 {{- end }}
 
 {{- define "self-scaling.own.lead" }}
