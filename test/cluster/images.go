@@ -110,7 +110,7 @@ func (c *cluster) productImages(ctx context.Context) error {
 			archive := c.file("images/" + target + ".tar")
 			args := slices.Concat([]string{"--file", filepath.Join(c.source, product.dockerfile), "--target", target,
 				"--timestamp", epoch, "--build-arg", "VERSION=" + version,
-				"--build-arg", "GO_IMAGE=golang-of-this-machine", "--build-context", "golang-of-this-machine=docker-image://" + goImage,
+				"--build-arg", "GO_IMAGE=" + goImage,
 			}, caches, []string{c.source})
 			if err := c.buildImage(ctx, target, archive, args...); err != nil {
 				return err
@@ -145,14 +145,24 @@ func (c *cluster) revision(ctx context.Context) (epoch, version string, err erro
 	return strings.TrimSpace(epoch), strings.TrimSpace(version), err
 }
 
+const goDockerfile = `FROM scratch
+COPY go /usr/local/go
+COPY busybox /bin/busybox
+COPY busybox /bin/sh
+COPY busybox /bin/mkdir
+COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY tmp /tmp
+ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOTOOLCHAIN=local HOME=/root
+`
+
 // buildGoImage makes goImage of this machine's Go, a shell and the certificates.
 func (c *cluster) buildGoImage(ctx context.Context) error {
 	version, err := output(ctx, command{dir: c.source}, "go", "env", "GOVERSION", "GOROOT")
 	if err != nil {
 		return err
 	}
-	mark := c.file("images/golang.sum")
-	if old, err := os.ReadFile(mark); err == nil && string(old) == version {
+	mark, sum := c.file("images/golang.sum"), version+goDockerfile
+	if old, err := os.ReadFile(mark); err == nil && string(old) == sum {
 		return nil
 	}
 	root := strings.Fields(version)[1]
@@ -164,20 +174,14 @@ func (c *cluster) buildGoImage(ctx context.Context) error {
 		run(ctx, command{}, "cp", "--recursive", "--no-target-directory", root, filepath.Join(dir, "go")),
 		copyFile(filepath.Join(dir, "busybox"), "/bin/busybox", 0o755),
 		copyFile(filepath.Join(dir, "ca-certificates.crt"), "/etc/ssl/certs/ca-certificates.crt", 0o644),
-		c.write(map[string]string{"images/golang/Dockerfile": `FROM scratch
-COPY go /usr/local/go
-COPY busybox /bin/busybox
-COPY busybox /bin/sh
-COPY busybox /bin/mkdir
-COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOTOOLCHAIN=local HOME=/root
-`})); err != nil {
+		os.MkdirAll(filepath.Join(dir, "tmp"), 0o755),
+		c.write(map[string]string{"images/golang/Dockerfile": goDockerfile})); err != nil {
 		return err
 	}
 	if err := c.buildah(ctx, "bud", "--layers=false", "--tag", goImage, "--file", filepath.Join(dir, "Dockerfile"), dir); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(dir), os.WriteFile(mark, []byte(version), 0o644))
+	return errors.Join(os.RemoveAll(dir), os.WriteFile(mark, []byte(sum), 0o644))
 }
 
 // buildah runs buildah on a storage of its own in the cluster's folder.

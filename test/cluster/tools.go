@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -69,9 +70,10 @@ func argoModule(version string) string {
 // that looks like one.
 func (b toolbox) build(ctx context.Context, all []tool) error {
 	for _, t := range all {
-		if _, err := os.Stat(b.path(t)); err == nil {
+		switch static, err := isStatic(b.path(t)); {
+		case err == nil && static:
 			continue
-		} else if !errors.Is(err, fs.ErrNotExist) {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return err
 		}
 		b.log("building %s %s", t.name, t.version)
@@ -80,6 +82,17 @@ func (b toolbox) build(ctx context.Context, all []tool) error {
 		}
 	}
 	return nil
+}
+
+// isStatic tells whether a program needs none of the machine's libraries, as it must
+// in an image of its own. Who else fills the cache may have built it otherwise.
+func isStatic(path string) (bool, error) {
+	f, err := elf.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP }), nil
 }
 
 func (b toolbox) one(ctx context.Context, t tool) error {
