@@ -126,23 +126,48 @@ func TestStepsThatAreKilledAndBegunAnewLeaveTheSameBytes(t *testing.T) {
 	t.Logf("%d kills in %d runs of the pipelines, %v; %d of them left a step half done; the reader looked %d times", killed, begunAnew, byStep, midway, looks)
 }
 
+// bin is the folder of the binaries, which the first test that needs them
+// builds.
+var bin struct {
+	sync.Once
+	folder string
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if bin.folder != "" {
+		os.RemoveAll(bin.folder)
+	}
+	os.Exit(code)
+}
+
 // build compiles the programs and writes the history that they read.
 func build(t *testing.T) *programs {
 	t.Helper()
-	p := &programs{bin: t.TempDir(), history: filepath.Join(t.TempDir(), "usage.csv")}
-	track(t)
-	args := []string{"build", "-o", p.bin + string(filepath.Separator)}
-	for _, name := range []string{"collector", "dataset", "trainer", "inference"} {
-		args = append(args, module+"/cmd/"+name)
-	}
-	if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
+	bin.Do(func() {
+		track(t)
+		folder, err := os.MkdirTemp("", "steps-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bin.folder = folder
+		args := []string{"build", "-o", folder + string(filepath.Separator)}
+		for _, name := range names {
+			args = append(args, module+"/cmd/"+name)
+		}
+		if out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput(); err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	})
+	p := &programs{bin: bin.folder, history: filepath.Join(t.TempDir(), "usage.csv")}
 	if err := os.WriteFile(p.history, usage(), 0o666); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
+
+// names are the programs.
+var names = []string{"collector", "dataset", "trainer", "inference"}
 
 const module = "github.com/self-scaling/self-scaling"
 
