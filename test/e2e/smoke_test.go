@@ -72,11 +72,11 @@ spec: {workflowTemplateRef: {name: e2e-fan-out}}
 	t.Cleanup(func() { c.try(context.Background(), "", "delete", "workflow", name, "--namespace=argo") })
 	c.phase(t, "argo", "workflow/"+name, "Succeeded", 5*time.Minute)
 	out := c.kubectl(t, "", "get", "workflow", name, "--namespace=argo", "--output",
-		`jsonpath={range .status.nodes.*}{.templateName}={.phase}{"\n"}{end}`)
-	if got := strings.Count(out, "train=Succeeded"); got != 3 {
+		`jsonpath={range .status.nodes.*}{.type}/{.templateName}={.phase}{"\n"}{end}`)
+	if got := strings.Count(out, "Pod/train=Succeeded"); got != 3 {
 		t.Errorf("%d shards were trained, want 3:\n%s", got, out)
 	}
-	if got := strings.Count(out, "commit=Succeeded"); got != 1 {
+	if got := strings.Count(out, "Pod/commit=Succeeded"); got != 1 {
 		t.Errorf("%d commits, want 1:\n%s", got, out)
 	}
 }
