@@ -45,7 +45,7 @@ func TestTools(t *testing.T) {
 			if !strings.Contains(string(mod), tool.pkg) {
 				t.Errorf("%s does not pin %s", tool.module, tool.pkg)
 			}
-			if !strings.Contains(string(mod), " "+tool.version+"\n") {
+			if !strings.Contains(string(mod), " "+tool.version+"\n") && !strings.Contains(string(mod), " "+tool.version+" // indirect") {
 				t.Errorf("%s does not require version %s of %s", tool.module, tool.version, tool.name)
 			}
 		}
