@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"flag"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -307,15 +306,21 @@ func TestShardsThatCannotBeListedFailTheStep(t *testing.T) {
 func FuzzRecordInAConfigMap(f *testing.F) {
 	f.Add(`{"id":"r1","pipeline":"three","phase":"Running","steps":[{"step":"a","phase":"Running"}]}`, "true")
 	f.Add(`{"phase":"Succeeded"}`, "")
+	// One server for all: making it costs more than the rest.
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "run-x", Namespace: namespace, Labels: map[string]string{
+		batch.LabelPartOf: "self-scaling", batch.LabelInstance: "self-scaling", batch.LabelComponent: "workflows", batch.LabelRun: "run-x"}}}
+	client := newClient(object)
+	s, err := batch.New(config(client, three()))
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, record, stop string) {
-		client := newClient(&corev1.ConfigMap{
-			ObjectMeta: metav1.ObjectMeta{Name: "run-x", Namespace: namespace, Labels: map[string]string{
-				batch.LabelPartOf: "self-scaling", batch.LabelInstance: "self-scaling", batch.LabelComponent: "workflows", batch.LabelRun: "run-x"}},
-			Data: map[string]string{"record": record, "stop": stop},
-		})
-		c := config(client, three())
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-		s, err := batch.New(c)
+		object := object.DeepCopy()
+		object.Data = map[string]string{"record": record, "stop": stop}
+		_, err := client.CoreV1().ConfigMaps(namespace).Update(t.Context(), object, metav1.UpdateOptions{})
+		if apierrors.IsNotFound(err) { // deleted, because it had finished long ago
+			_, err = client.CoreV1().ConfigMaps(namespace).Create(t.Context(), object, metav1.CreateOptions{})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
