@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -220,6 +221,15 @@ func (c *cluster) down(ctx context.Context) error {
 		return err
 	}
 	results, _ := filepath.Glob(cniResults + "/" + cniNetwork + "-*")
+	for _, path := range slices.Clone(results) {
+		id := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), cniNetwork+"-"), "-eth0")
+		results = append(results, filepath.Join(cniResults, "cni-loopback-"+id+"-lo"))
+	}
+	// The kubelet leaves its groups behind; one with a process in it stays.
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*/kubepods")
+	for _, group := range groups {
+		errs = append(errs, run(ctx, command{}, "find", group, "-depth", "-type", "d", "-exec", "rmdir", "{}", "+"))
+	}
 	for _, path := range append(results, c.dir, runDir) {
 		errs = append(errs, os.RemoveAll(path))
 	}
