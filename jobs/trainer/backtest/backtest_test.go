@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,11 +141,16 @@ func TestAWindowSeesOnlyWhatLiesBeforeIt(t *testing.T) {
 }
 
 // spy notes how much of the past it is shown.
-type spy struct{ longest int }
+type spy struct {
+	mu      sync.Mutex
+	longest int
+}
 
 func (*spy) Name() string { return "spy" }
 
 func (s *spy) Forecast(past *schemas.Series, steps int) (*schemas.Forecast, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.longest = max(s.longest, past.Len(), cap(past.Mean))
 	return nil, false
 }
