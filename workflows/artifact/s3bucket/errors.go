@@ -34,6 +34,12 @@ func temporary(err error) bool {
 	return r.StatusCode >= 500
 }
 
+// denied reports whether the server says that a right is missing.
+func denied(err error) bool {
+	r, ok := answer(err)
+	return ok && r.Code == "AccessDenied"
+}
+
 // answer returns the server's error, if err is one.
 func answer(err error) (minio.ErrorResponse, bool) {
 	var r minio.ErrorResponse

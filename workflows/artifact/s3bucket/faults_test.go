@@ -96,7 +96,7 @@ func TestServerErrors(t *testing.T) {
 		text     string
 		attempts int32
 	}{
-		{"credentials without the right", 403, "AccessDenied", schemas.CodeInvalidConfig, "HTTP status 403, AccessDenied: the server refuses these credentials", 1},
+		{"credentials without the right", 403, "AccessDenied", schemas.CodeInvalidConfig, "HTTP status 403, AccessDenied: the server refuses these credentials", 4}, // deniedAttempts
 		{"a wrong secret", 403, "SignatureDoesNotMatch", schemas.CodeInvalidConfig, "HTTP status 403, SignatureDoesNotMatch", 1},
 		{"an unknown access key", 403, "InvalidAccessKeyId", schemas.CodeInvalidConfig, "HTTP status 403, InvalidAccessKeyId", 1},
 		{"an expired token", 400, "ExpiredToken", schemas.CodeUnavailable, "ExpiredToken, 3 attempts", 3},

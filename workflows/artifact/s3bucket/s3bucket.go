@@ -233,6 +233,15 @@ func (b *Bucket) object(key string) string {
 	return b.config.Prefix + "/" + key
 }
 
+// MinIO denies access to a write now and then that meets the deletion of the last
+// other object beside it, and allows it a moment later (seen in one of some
+// thousand such meetings). A right that is really missing is reported only a
+// little later for it.
+const (
+	deniedAttempts = 4
+	deniedPause    = 50 * time.Millisecond
+)
+
 // retry calls attempt until it succeeds, fails for good or has failed too often.
 // It cancels an attempt that does not call alive for as long as the timeout.
 func (b *Bucket) retry(ctx context.Context, op, key string, attempt func(ctx context.Context, alive func()) error) error {
@@ -245,10 +254,14 @@ func (b *Bucket) retry(ctx context.Context, op, key string, attempt func(ctx con
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if i == b.config.Attempts || !temporary(err) {
+		pause := wait
+		switch {
+		case denied(err) && i < deniedAttempts:
+			pause = min(wait, deniedPause)
+		case i >= b.config.Attempts || !temporary(err):
 			return b.config.explain(op, key, err)
 		}
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
