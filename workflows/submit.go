@@ -2,8 +2,15 @@ package workflows
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/self-scaling/self-scaling/schemas"
 )
 
 // Submitter runs pipelines. The suite in workflowstest says whether an
@@ -45,6 +52,41 @@ type Request struct {
 	RunID string
 	// Parameters gives values for the pipeline's parameters.
 	Parameters map[string]string
+}
+
+// Resolve returns the pipeline that is asked for and the values of its
+// parameters. It returns schemas.CodeInvalidConfig for a malformed run-id, and
+// for a pipeline or a parameter that is not known.
+func (r *Request) Resolve(pipelines map[string]*Pipeline) (*Pipeline, map[string]string, error) {
+	if err := schemas.ValidateRunID(r.RunID); err != nil {
+		return nil, nil, err
+	}
+	p := pipelines[r.Pipeline]
+	if p == nil {
+		return nil, nil, schemas.Errorf(schemas.CodeInvalidConfig, "run %s: pipeline must be one of %v, but is %q", r.RunID, slices.Sorted(maps.Keys(pipelines)), r.Pipeline)
+	}
+	parameters, err := p.Resolve(r.Parameters)
+	if err != nil {
+		return nil, nil, fmt.Errorf("run %s: %w", r.RunID, err)
+	}
+	return p, parameters, nil
+}
+
+// ObjectName returns the name of the Kubernetes object that stands for a run:
+// what can be read of the run-id, up to the given number of characters, and a
+// hash that tells it from others.
+func ObjectName(runID string, readable int) string {
+	sum := sha256.Sum256([]byte(runID))
+	spelled := strings.Map(func(c rune) rune {
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+			return c
+		case c >= 'A' && c <= 'Z':
+			return c + 'a' - 'A'
+		}
+		return '-'
+	}, runID)
+	return "run-" + strings.TrimRight(spelled[:min(len(spelled), readable)], "-") + "-" + hex.EncodeToString(sum[:5])
 }
 
 // ListOptions narrows a list. Its zero value lists everything.

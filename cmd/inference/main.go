@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
-	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/controller/plugins"
 	"github.com/self-scaling/self-scaling/controller/plugins/manifest"
 	"github.com/self-scaling/self-scaling/jobs"
@@ -61,7 +60,7 @@ func program() jobs.Program {
 			if err != nil {
 				return err
 			}
-			c.Catalog = func(context.Context) (inference.Catalog, error) { return catalog{wanted}, nil }
+			c.Catalog = func(context.Context) (inference.Catalog, error) { return standard.OnePolicy(wanted), nil }
 			c.Framework = standard.Framework(p, 0, manifest.New(writer(manifests)))
 			return inference.New(c)(ctx, env)
 		},
@@ -110,9 +109,3 @@ func writer(dir string) func(schemas.ComponentID, *autoscalingv2.HorizontalPodAu
 		return schemas.WithCode(schemas.CodeUnavailable, os.Rename(temp, name))
 	}
 }
-
-// catalog has one policy for all components and knows no workloads.
-type catalog struct{ policy schemas.Policy }
-
-func (c catalog) Policy(schemas.ComponentID) schemas.Policy    { return c.policy }
-func (c catalog) Target(schemas.ComponentID) *framework.Target { return nil }

@@ -1,11 +1,11 @@
 package argo
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"strings"
 
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
+
+	"github.com/self-scaling/self-scaling/workflows"
 )
 
 // annotationScheduled is when a CronWorkflow's child was to start, RFC 3339. It
@@ -27,17 +27,7 @@ func Identity(w *wfv1.Workflow) string {
 // what can be read of the run-id, and a hash that tells it from others. The pipeline
 // has no part in it, so that one run-id is one Workflow.
 func WorkflowName(runID string) string {
-	sum := sha256.Sum256([]byte(runID))
-	readable := strings.Map(func(c rune) rune {
-		switch {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
-			return c
-		case c >= 'A' && c <= 'Z':
-			return c + 'a' - 'A'
-		}
-		return '-'
-	}, runID)
-	return "run-" + strings.TrimRight(readable[:min(len(readable), 40)], "-") + "-" + hex.EncodeToString(sum[:5])
+	return workflows.ObjectName(runID, 40)
 }
 
 // pipelineOf returns the pipeline that a Workflow runs: what its label says or,

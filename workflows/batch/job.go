@@ -1,8 +1,6 @@
 package batch
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -41,17 +39,7 @@ const (
 // hash that tells it from others. Names of Jobs are at most 63 characters, so that it
 // leaves room for that of a step.
 func runName(runID string) string {
-	sum := sha256.Sum256([]byte(runID))
-	readable := strings.Map(func(c rune) rune {
-		switch {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
-			return c
-		case c >= 'A' && c <= 'Z':
-			return c + 'a' - 'A'
-		}
-		return '-'
-	}, runID)
-	return "run-" + strings.TrimRight(readable[:min(len(readable), 24)], "-") + "-" + hex.EncodeToString(sum[:5])
+	return workflows.ObjectName(runID, 24)
 }
 
 // jobName returns the name of a step's Job. A step with a long name is told by its

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -56,16 +55,9 @@ func New(c Config) (*Submitter, error) {
 
 // Submit implements [workflows.Submitter].
 func (s *Submitter) Submit(ctx context.Context, r workflows.Request) (workflows.Run, error) {
-	if err := schemas.ValidateRunID(r.RunID); err != nil {
-		return workflows.Run{}, err
-	}
-	p := s.pipelines[r.Pipeline]
-	if p == nil {
-		return workflows.Run{}, schemas.Errorf(schemas.CodeInvalidConfig, "run %s: pipeline must be one of %v, but is %q", r.RunID, slices.Sorted(maps.Keys(s.pipelines)), r.Pipeline)
-	}
-	parameters, err := p.Resolve(r.Parameters)
+	p, parameters, err := r.Resolve(s.pipelines)
 	if err != nil {
-		return workflows.Run{}, fmt.Errorf("run %s: %w", r.RunID, err)
+		return workflows.Run{}, err
 	}
 	record := workflows.Run{ID: r.RunID, Pipeline: p.Name, Parameters: parameters, Phase: workflows.Pending}
 	for i := range p.Steps {

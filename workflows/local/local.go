@@ -30,7 +30,6 @@ package local
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"runtime"
@@ -181,16 +180,9 @@ func (s *Submitter) Submit(ctx context.Context, r workflows.Request) (workflows.
 	if err := ctx.Err(); err != nil {
 		return workflows.Run{}, err
 	}
-	if err := schemas.ValidateRunID(r.RunID); err != nil {
-		return workflows.Run{}, err
-	}
-	p := s.pipelines[r.Pipeline]
-	if p == nil {
-		return workflows.Run{}, schemas.Errorf(schemas.CodeInvalidConfig, "run %s: pipeline must be one of %v, but is %q", r.RunID, slices.Sorted(maps.Keys(s.pipelines)), r.Pipeline)
-	}
-	parameters, err := p.Resolve(r.Parameters)
+	p, parameters, err := r.Resolve(s.pipelines)
 	if err != nil {
-		return workflows.Run{}, fmt.Errorf("run %s: %w", r.RunID, err)
+		return workflows.Run{}, err
 	}
 
 	s.mu.Lock()

@@ -74,3 +74,13 @@ func profile(name string) (runtime.Profile, error) {
 func Forecasts(profile runtime.Profile, season int, trained ...models.Trained) (*runtime.Framework, error) {
 	return build(profile, season, trained, runtime.Options{ForecastOnly: true})
 }
+
+// OnePolicy is the catalog of a program without a cluster: it has one policy for
+// all components and knows no workloads.
+type OnePolicy schemas.Policy
+
+// Policy returns the policy.
+func (p OnePolicy) Policy(schemas.ComponentID) schemas.Policy { return schemas.Policy(p) }
+
+// Target returns nil.
+func (OnePolicy) Target(schemas.ComponentID) *framework.Target { return nil }

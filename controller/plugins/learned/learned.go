@@ -40,7 +40,7 @@ func (p *Bank) Forecast(_ context.Context, state *framework.CycleState, c *frame
 	if !status.IsSuccess() {
 		return nil, status
 	}
-	f, ok := a.forecast(nil, nil)
+	f, ok := a.forecast(nil)
 	if !ok {
 		return nil, framework.NewStatus(framework.Rejected, schemas.InsufficientData, fmt.Sprintf("the bank has no candidate for every step of %s", r))
 	}
@@ -82,7 +82,7 @@ func (p *Network) Forecast(_ context.Context, state *framework.CycleState, c *fr
 	if !status.IsSuccess() {
 		return nil, status
 	}
-	f, ok := a.forecast(shelf.weights, shelf.weights)
+	f, ok := a.forecast(shelf.weights)
 	if !ok {
 		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, fmt.Sprintf("the network has no finite answer for %s", r))
 	}
@@ -173,14 +173,14 @@ var bankHistories = sync.Pool{New: func() any { return bank.NewHistory(nil, 1, 0
 
 var forecasters = sync.Pool{New: func() any { return network.NewForecaster(schemas.DefaultLevels()) }}
 
-func (a *analysis) forecast(weights, peakWeights *network.Weights) (*schemas.Forecast, bool) {
+func (a *analysis) forecast(weights *network.Weights) (*schemas.Forecast, bool) {
 	fc := forecasters.Get().(*network.Forecaster)
 	defer forecasters.Put(fc)
 	f, ok := fc.Forecast(a.mean, a.series, a.steps, weights)
 	if !ok || a.peaks == nil {
 		return f, ok
 	}
-	p, ok := fc.Forecast(a.peaks, a.max, min(a.steps, network.PeakHorizon), peakWeights)
+	p, ok := fc.Forecast(a.peaks, a.max, min(a.steps, network.PeakHorizon), weights)
 	if !ok {
 		return f, true
 	}

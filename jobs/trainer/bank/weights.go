@@ -33,8 +33,8 @@ type BandWeights struct {
 // baseline: what a floor serves where nothing else is configured.
 const LossLevel = 0.8
 
-// Exponent is the power of the inverse error that makes a weight.
-var Exponent = [3]float64{12, 10, 10}
+// exponents are, per band, the power of the inverse error that makes a weight.
+var exponents = [3]float64{12, 10, 10}
 
 // tryout is what really happened less what each candidate had forecast, for one
 // step from one past origin. It is NaN for a candidate that had no forecast, and
@@ -159,7 +159,7 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 	}
 	weights := make([]BandWeights, len(bands))
 	for b, band := range bands {
-		weights[b] = weigh(band, tried[b], Exponent[b])
+		weights[b] = weigh(band, tried[b], exponents[b])
 	}
 	return weights
 }

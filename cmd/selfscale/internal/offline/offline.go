@@ -18,7 +18,6 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/embedded"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/outdir"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/report"
-	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
 	"github.com/self-scaling/self-scaling/controller/plugins/manifest"
 	"github.com/self-scaling/self-scaling/jobs/collector"
@@ -86,7 +85,7 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 		Trainer:   trainer.Config{Options: trainer.DefaultOptions()},
 		Inference: inference.New(inference.Config{
 			Framework: standard.Framework(profile, 0, binder),
-			Catalog:   func(context.Context) (inference.Catalog, error) { return catalog{o.Policy}, nil },
+			Catalog:   func(context.Context) (inference.Catalog, error) { return standard.OnePolicy(o.Policy), nil },
 			Table:     table,
 			Done:      func(s forecasts.Set, r []runtime.Result) { set, results = s, r },
 		}),
@@ -189,9 +188,3 @@ func forecastsFile(ctx context.Context, out *outdir.Dir, store *artifact.Store) 
 	}
 	return out.WriteFile(ForecastsFile, data)
 }
-
-// catalog has one policy for all components and knows no workloads.
-type catalog struct{ policy schemas.Policy }
-
-func (c catalog) Policy(schemas.ComponentID) schemas.Policy    { return c.policy }
-func (c catalog) Target(schemas.ComponentID) *framework.Target { return nil }
