@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	apitypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 )
@@ -213,6 +214,8 @@ func (s *Server) serve(r *http.Request) (any, error) {
 		gv, parts = schema.GroupVersion{Version: parts[1]}, parts[2:]
 	case parts[0] == "apis" && len(parts) >= 3:
 		gv, parts = schema.GroupVersion{Group: parts[1], Version: parts[2]}, parts[3:]
+	case r.URL.Path == "/version":
+		return &version.Info{Major: "1", Minor: "34", GitVersion: "v1.34.3"}, nil
 	default:
 		return nil, apierrors.NewNotFound(schema.GroupResource{}, r.URL.Path)
 	}
