@@ -68,7 +68,8 @@ var ours = map[string][]string{
 	"controller/sim/hpa":         {}, // arithmetic only
 	"controller/sim/traces":      {"schemas", "controller/sim/traces"},
 
-	"api": {"schemas", "workflows", "workflows/artifact", "api/..."},
+	"api":      {"schemas", "workflows", "workflows/artifact", "api/..."},
+	"api/wire": {"schemas", "workflows"}, // the shapes, for whoever calls the API
 
 	// Mains, and what needs more than one package, choose implementations;
 	// nothing imports them.

@@ -1,0 +1,60 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+// Model is what the trainer learned from one shard of a dataset.
+type Model struct {
+	Shard       string    `json:"shard"`
+	Run         string    `json:"run" doc:"The run that trained it"`
+	SHA256      string    `json:"sha256" doc:"SHA-256 of the model's record"`
+	CodeVersion string    `json:"codeVersion" doc:"Version of the program that trained it"`
+	DatasetSum  string    `json:"datasetSum,omitempty" doc:"SHA-256 of the manifest of the data it learned from"`
+	From        time.Time `json:"from" doc:"Begin of that data"`
+	To          time.Time `json:"to" doc:"End of that data"`
+	Seed        uint64    `json:"seed"`
+	WeightsSum  string    `json:"weightsSum,omitempty" doc:"SHA-256 of the network's weights; absent where no network was accepted"`
+	Verdict     string    `json:"verdict" doc:"Why the network was accepted, or why not"`
+	Examples    int       `json:"examples"`
+	Loss        *float64  `json:"loss,omitempty" doc:"Mean pinball loss of the network over the newest day, which it was not trained on, in units of the bank's mean absolute error"`
+	BankLoss    *float64  `json:"bankLoss,omitempty" doc:"The same of the bank alone"`
+	Series      int       `json:"series" doc:"Series that it was judged on"`
+}
+
+// ModelList holds the models of one training, the current one unless another was
+// asked for.
+type ModelList struct {
+	Number   uint64    `json:"number" doc:"Number of the training in the line of accepted ones; 0 where there is none yet"`
+	Accepted string    `json:"accepted,omitempty" doc:"The run that accepted them"`
+	Items    []Model   `json:"items" nullable:"false"`
+	Until    time.Time `json:"until,omitzero" doc:"End of the data that they learned from"`
+	Stale
+}
+
+// Accuracy says how close the forecasts were, beside repeating the day before.
+type Accuracy struct {
+	Basis      string              `json:"basis" enum:"backtest,realised" doc:"backtest: on the newest day before a training, which it had not seen. realised: forecasts as they were served, against what happened"`
+	Points     []AccuracyPoint     `json:"points" nullable:"false" doc:"Over time, ascending"`
+	Components []ComponentAccuracy `json:"components" nullable:"false" doc:"Of the newest point, in the order of names"`
+	Next       string              `json:"next,omitempty" doc:"Cursor of the next page of components; absent on the last"`
+	Stale
+}
+
+// AccuracyPoint sums up one day or training.
+type AccuracyPoint struct {
+	Time   time.Time `json:"time"`
+	Ratio  float64   `json:"ratio" doc:"Geometric mean over all series of the mean absolute error divided by that of seasonal naive; below 1 the forecasts were closer"`
+	Series int       `json:"series" doc:"Series that were judged"`
+}
+
+// ComponentAccuracy is how close the forecasts of one series were.
+type ComponentAccuracy struct {
+	Component  ComponentID      `json:"component"`
+	Resource   schemas.Resource `json:"resource" enum:"cpu,memory"`
+	Forecaster string           `json:"forecaster" doc:"Whose forecast was believed"`
+	MAE        float64          `json:"mae" doc:"Mean absolute error of the median, in cores or bytes"`
+	Naive      float64          `json:"naive" doc:"The same of seasonal naive"`
+}
