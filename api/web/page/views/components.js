@@ -1,0 +1,128 @@
+// All components, by service: their modes, replicas and newest decisions.
+
+import {html, useMemo, useState} from '../lib.js';
+import * as client from '../client.js';
+import * as format from '../format.js';
+import * as model from '../model.js';
+import * as words from '../words.js';
+import {useQuery, useNow} from '../data.js';
+import {ReasonBadge} from '../explain.js';
+import {ModeSwitch} from '../modes.js';
+import {Ago, Choice, Empty, Heading, Loaded} from '../ui.js';
+
+// pages is how many pages of the list are read at most before the reader is
+// asked to search; a page has limit components.
+const limit = 500;
+
+async function load(signal, pages) {
+  const items = [];
+  let cursor;
+  for (let i = 0; i < pages; i++) {
+    const {body} = await client.get(client.query('components', {limit, cursor}), {signal});
+    items.push(...body.items);
+    cursor = body.next;
+    if (!cursor) break;
+  }
+  return {items: items.map(model.component), more: Boolean(cursor)};
+}
+
+const filters = [
+  {value: 'all', label: 'All'},
+  {value: 'Auto', label: 'Auto'},
+  {value: 'Shadow', label: 'Shadow'},
+  {value: 'Off', label: 'Off'},
+  {value: 'attention', label: 'Needs attention', title: 'Whose newest decision could not be made as it should'},
+];
+
+const needsAttention = c => ['warn', 'bad'].includes(words.reason(c.decision?.reason).look) && Boolean(c.decision);
+
+export function Components() {
+  const [pages, setPages] = useState(1);
+  const [text, setText] = useState('');
+  const [filter, setFilter] = useState('all');
+  const query = useQuery(`components ${pages}`, signal => load(signal, pages));
+  return html`
+    <${Heading}>Components<//>
+    <${Loaded} query=${query} what="The components" rows=${8}>${({items, more}) => items.length === 0
+      ? html`<${Empty} title="No components yet">A component appears once a workload carries the labels that the installation looks for.
+          It starts in Shadow: it is forecast and decided for, and nothing is written.<//>`
+      : html`
+        <${Summary} items=${items} />
+        <div class="toolbar">
+          <input type="search" placeholder="Search by name" aria-label="Search components" value=${text} onInput=${e => setText(e.currentTarget.value)} />
+          <${Choice} label="Show" options=${filters} value=${filter} onChoose=${setFilter} small />
+        </div>
+        <${List} items=${items} text=${text} filter=${filter} changed=${query.refresh} />
+        ${more && html`<p class="more"><button type="button" onClick=${() => setPages(pages + 1)}>Show more</button></p>`}`}
+    <//>`;
+}
+
+function Summary({items}) {
+  const by = mode => items.filter(c => c.mode === mode).length;
+  const raised = items.filter(c => c.decision?.applied && c.decision.minReplicas > c.policy.minReplicas).length;
+  const attention = items.filter(needsAttention).length;
+  return html`<dl class="tiles">
+    <div><dt>Components</dt><dd><b class="num">${items.length}</b><span>${by('Auto')} Auto · ${by('Shadow')} Shadow · ${by('Off')} Off</span></dd></div>
+    <div><dt>Floors raised</dt><dd><b class="num">${raised}</b><span>above your own minReplicas now</span></dd></div>
+    <div class=${attention ? 'warn' : ''}><dt>Needs attention</dt><dd><b class="num">${attention}</b><span>${attention ? 'no decision as it should be' : 'every decision could be made'}</span></dd></div>
+  </dl>`;
+}
+
+function List({items, text, filter, changed}) {
+  const services = useMemo(() => {
+    const wanted = text.trim().toLowerCase();
+    const groups = new Map();
+    for (const c of items) {
+      if (wanted && !c.key.toLowerCase().includes(wanted)) continue;
+      if (filter === 'attention' ? !needsAttention(c) : filter !== 'all' && c.mode !== filter) continue;
+      const name = c.id.namespace ? `${c.id.namespace}/${c.id.service}` : c.id.service;
+      if (!groups.has(name)) groups.set(name, []);
+      groups.get(name).push(c);
+    }
+    return [...groups];
+  }, [items, text, filter]);
+  if (services.length === 0) return html`<${Empty} title="Nothing matches">Change the search or what is shown.<//>`;
+  return html`<div class="card flush"><table class="list components">
+    <thead><tr>
+      <th scope="col">Component</th><th scope="col">Mode</th>
+      <th scope="col">Replicas</th><th scope="col">Newest decision</th><th scope="col" class="right">Decided</th>
+    </tr></thead>
+    ${services.map(([name, members]) => html`<tbody key=${name}>
+      <tr class="group">
+        <th scope="rowgroup" colspan="1"><span class="service">${members[0].id.service}</span>${members[0].id.namespace && html`<span class="namespace">${members[0].id.namespace}</span>`}</th>
+        <td>${members.length > 1 && html`<${ModeSwitch} components=${members} name=${`service ${name}`} changed=${changed} small />`}</td>
+        <td colspan="3" />
+      </tr>
+      ${members.map(c => html`<${Row} key=${c.key} c=${c} changed=${changed} />`)}
+    </tbody>`)}
+  </table></div>`;
+}
+
+function Row({c, changed}) {
+  const d = c.decision;
+  return html`<tr>
+    <th scope="row"><a href=${model.hash(c.id)}>${c.id.component}</a>${c.target && html`<span class="sub">${c.target.kind} ${c.target.name}</span>`}</th>
+    <td data-label="Mode"><${ModeSwitch} components=${[c]} name=${c.key} changed=${changed} small /></td>
+    <td data-label="Replicas"><${Replicas} c=${c} /></td>
+    <td data-label="Decision">${d ? html`<${ReasonBadge} code=${d.reason} />` : html`<span class="unknown">none yet</span>`}</td>
+    <td data-label="Decided" class="right num">${d ? html`<${Ago} at=${d.time} />` : format.unknown}</td>
+  </tr>`;
+}
+
+// Replicas shows how many run, where the floor lies, and the operator's bounds.
+export function Replicas({c}) {
+  const d = c.decision;
+  const {minReplicas: min, maxReplicas: max} = c.policy;
+  const floor = d ? d.minReplicas : min;
+  const would = d && !d.applied && d.minReplicas !== min;
+  const share = n => `${max > min ? Math.max(0, Math.min(100, (100 * (n - min)) / (max - min))) : 0}%`;
+  const current = c.currentReplicas;
+  return html`<span class="replicas">
+    <b class="num">${current ?? format.unknown}</b>
+    <span class="scale" aria-hidden="true">
+      <span class=${`scale-floor ${would ? 'would' : ''}`} style=${{width: share(floor)}} />
+      ${current != null && html`<span class="scale-now" style=${{left: share(current)}} />`}
+    </span>
+    <span class="sub num">${would ? `would be ≥ ${floor}` : `floor ${floor}`} · ${min}–${max}</span>
+  </span>`;
+}
