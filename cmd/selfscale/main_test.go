@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +36,7 @@ func TestMain(m *testing.M) {
 // commands of testscript they have
 //
 //	exits CODE PROGRAM ARG...      run a program that must end with CODE
+//	series FILE                    write three series in long format, one of them with gaps
 //	usage FILE                     write the twelve components, CSV or Parquet
 //	decisions FILE N               N decisions, each of which can be computed again
 //	manifests FOLDER N MAX         N autoscalers with bounds within 1 and MAX
@@ -49,10 +53,36 @@ func TestScripts(t *testing.T) {
 			return false, errors.New("unknown condition")
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "usage": writeUsage, "decisions": decisions, "manifests": manifests,
+			"exits": exits, "usage": writeUsage, "series": writeSeries, "decisions": decisions, "manifests": manifests,
 			"truncate": truncate, "flip": flip, "interrupt": interrupt,
 		},
+		Setup: func(env *testscript.Env) error {
+			root, err := filepath.Abs("../..")
+			env.Setenv("SOURCE", root)
+			return err
+		},
 	})
+}
+
+// writeSeries writes ten days in half hours of three series: a daily one, one
+// with gaps, and one that is half as long.
+func writeSeries(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: series file")
+	}
+	random := rand.New(rand.NewPCG(5, 5))
+	var out strings.Builder
+	out.WriteString("series,time,value\n")
+	for _, name := range []string{"daily", "gaps", "short"} {
+		for at := usageFrom; at.Before(usageFrom.AddDate(0, 0, 10)); at = at.Add(usageStep) {
+			hour := at.Sub(usageFrom).Hours()
+			if name == "gaps" && int(hour*2)%7 == 0 || name == "short" && hour < 120 {
+				continue
+			}
+			fmt.Fprintf(&out, "%s,%s,%.4f\n", name, at.Format(time.RFC3339), 2+1.5*math.Sin(2*math.Pi*(hour-9)/24)+.1*random.Float64())
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out.String()), 0o644))
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

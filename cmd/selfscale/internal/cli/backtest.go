@@ -20,6 +20,7 @@ type BacktestOptions struct {
 	Seed    uint64
 	Format  string // TableOutput, CSVOutput or JSONOutput
 	Plot    string // a folder to draw into, "" for none
+	Export  string // a folder to write the windows and forecasts into, "" for none
 }
 
 func newBacktest(run func(context.Context, BacktestOptions, Console) error, console Console) *cobra.Command {
@@ -39,7 +40,12 @@ within one step are averaged.
 The row "final" is what production would have served. MASE, sMAPE and OWA are
 those of the M4 competition (its Naive2 is the row "naive2"); relMAE is the
 geometric mean over windows of the error over that of the day before; the columns
-from "sQL" on judge the quantiles.`,
+from "sQL" on judge the quantiles.
+
+--export writes the windows and what our rows forecast on them as CSV, so that
+any other program can be measured on the very same ones: windows.csv (window,
+series, part, time, value; part is "history" or "actual"), forecasts.csv (window,
+model, time, median) and report.json. test/neuralprophet in the source uses it.`,
 		Example: `  selfscale backtest --data usage.csv
   selfscale backtest --data m4-hourly.csv --step 1h --season 24 --horizon 48 --history 0 --origins 1
   selfscale backtest --data usage.parquet --history 14d --format json`,
@@ -83,6 +89,7 @@ from "sQL" on judge the quantiles.`,
 	flags.IntVar(&o.Origins, "origins", 8, "windows of each series, at most")
 	flags.Uint64Var(&o.Seed, "seed", 1, "seed of the training")
 	flags.StringVar(&o.Format, "format", TableOutput, "form of the answer: table, csv or json")
+	flags.StringVar(&o.Export, "export", "", "folder to write the windows and all forecasts into, as CSV")
 	flags.StringVar(&o.Plot, "plot", "", "folder to draw the newest window of each series into")
 	return cmd
 }

@@ -76,6 +76,14 @@ func Run(ctx context.Context, o cli.BacktestOptions, c cli.Console, version stri
 			return err
 		}
 	}
+	if o.Export != "" {
+		stage := c.Progress.Stage("writing "+o.Export, 0)
+		err := export(ctx, o.Export, named, windows, rows, report, o.Step)
+		stage.Done()
+		if err != nil {
+			return err
+		}
+	}
 	return write(c.Out, report, trained.Model.Verdict, o.Format)
 }
 
