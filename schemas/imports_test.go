@@ -32,6 +32,7 @@ var ours = map[string][]string{
 
 	"workflows":          {"schemas"},
 	"workflows/artifact": {"schemas", "workflows/artifact/..."},
+	"workflows/record":   {"schemas", "workflows", "workflows/artifact"},
 	// The submitters know pipelines and no step.
 	"workflows/local":         {"schemas", "workflows"},
 	"workflows/argo":          {"schemas", "workflows"},

@@ -52,15 +52,23 @@ func HeadNumber(p Pipeline, key string) (uint64, bool) {
 // RunPrefix is where everything that one run made is recorded.
 func RunPrefix(run string) string { return "runs/" + run + "/" }
 
+// StepPrefix is where everything that one step of one run made is recorded.
+func StepPrefix(run, step string) string { return RunPrefix(run) + step + "/" }
+
 // ManifestKey is the key of what one step of one run made for one shard.
 func ManifestKey(run, step, shard string) string {
 	return path.Join("runs", run, step, shard, "manifest.json")
 }
 
+// DataPrefix is where the data files of one kind and UTC day lie.
+func DataPrefix(kind string, day time.Time) string {
+	return "data/" + kind + "/" + day.UTC().Format(time.DateOnly) + "/"
+}
+
 // DataKey is the key of a data file. Day is the UTC day that the file's content
 // begins on; sum is the SHA-256 of its bytes in hexadecimal.
 func DataKey(kind string, day time.Time, sum, ext string) string {
-	return fmt.Sprintf("data/%s/%s/%s.%s", kind, day.UTC().Format(time.DateOnly), sum, ext)
+	return DataPrefix(kind, day) + sum + "." + ext
 }
 
 // ValidateRunID holds the rule for a run-id: 1 to 128 letters, digits, '-', '_'

@@ -314,7 +314,9 @@ func (r renderer) step(s *workflows.Step) wfv1.Template {
 	}
 	if s.FanOut != "" {
 		t.Inputs.Parameters = []wfv1.Parameter{{Name: shardParameter}}
-		t.Metadata.Annotations[annotationDisplayName] = s.Name + " {{inputs.parameters." + shardParameter + "}}"
+		// Argo ends a node in an error whose name has anything but letters, digits,
+		// '-' and '.', or more than 63 of them.
+		t.Metadata.Annotations[annotationDisplayName] = s.Name + "-{{inputs.parameters." + shardParameter + "}}"
 	}
 	if fannedOut(r.p, s.Name) {
 		// There is no default: a step that ended well without its list is broken,

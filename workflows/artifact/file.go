@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -90,6 +92,27 @@ func (s *Store) GetFile(ctx context.Context, f File) ([]byte, error) {
 		return nil, fmt.Errorf("data file %s must have the SHA-256 %s, but has %s: %w", f.Key, f.SHA256, got, ErrCorrupt)
 	}
 	return data, nil
+}
+
+// Files lists the data files of one kind and UTC day, in the order of their keys,
+// whether or not a manifest names them yet. What only a manifest tells of a file
+// is not filled in; [Store.GetFile] takes them.
+func (s *Store) Files(ctx context.Context, kind string, day time.Time) ([]File, error) {
+	if !validSegment(kind) {
+		return nil, schemas.Errorf(schemas.CodeInvalidData, "kind of a data file must be letters, digits, '-', '_', '=' and '.', but is %q", kind)
+	}
+	var files []File
+	err := s.bucket.List(ctx, schemas.DataPrefix(kind, day), func(o ObjectInfo) bool {
+		name, _, _ := strings.Cut(path.Base(o.Key), ".")
+		if validSum(name) {
+			files = append(files, File{Key: o.Key, Bytes: o.Size, SHA256: name})
+		}
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list data files: %w", err)
+	}
+	return files, nil
 }
 
 // verifyParallel is how many files are read at the same time; the reads wait

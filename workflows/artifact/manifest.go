@@ -107,8 +107,24 @@ func (s *Store) Manifests(ctx context.Context, run string) ([]Manifest, error) {
 	if err := schemas.ValidateRunID(run); err != nil {
 		return nil, err
 	}
+	return s.manifests(ctx, run, schemas.RunPrefix(run))
+}
+
+// StepManifests returns every manifest that one step of a run has committed, as
+// [Store.Manifests] does.
+func (s *Store) StepManifests(ctx context.Context, run, step string) ([]Manifest, error) {
+	if err := schemas.ValidateRunID(run); err != nil {
+		return nil, err
+	}
+	if !validSegment(step) {
+		return nil, schemas.Errorf(schemas.CodeInvalidData, "step must be a single key segment, but is %q", step)
+	}
+	return s.manifests(ctx, run, schemas.StepPrefix(run, step))
+}
+
+func (s *Store) manifests(ctx context.Context, run, prefix string) ([]Manifest, error) {
 	var keys []string
-	err := s.bucket.List(ctx, schemas.RunPrefix(run), func(o ObjectInfo) bool {
+	err := s.bucket.List(ctx, prefix, func(o ObjectInfo) bool {
 		keys = append(keys, o.Key)
 		return true
 	})

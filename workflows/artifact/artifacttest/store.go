@@ -86,6 +86,16 @@ func testFiles(t *testing.T, b artifact.Bucket) {
 	if string(got) != "hello" {
 		t.Errorf("file's content is %q, want hello", got)
 	}
+	// Files of another kind and of another day are not listed.
+	_, err = s.PutFile(t.Context(), "samples-2", day, "parquet", []byte("hello"), meta)
+	must(t, err)
+	_, err = s.PutFile(t.Context(), "samples", day.AddDate(0, 0, 1), "parquet", []byte("hello"), meta)
+	must(t, err)
+	listed, err := s.Files(t.Context(), "samples", day.Add(20*time.Hour))
+	must(t, err)
+	if diff := cmp.Diff([]artifact.File{{Key: want.Key, Bytes: want.Bytes, SHA256: want.SHA256}}, listed); diff != "" {
+		t.Errorf("files of the day (-want +got):\n%s", diff)
+	}
 	must(t, b.Delete(t.Context(), want.Key))
 	if _, err := s.GetFile(t.Context(), want); !errors.Is(err, artifact.ErrNotFound) {
 		t.Errorf("get of a file that is gone: error is %v, want ErrNotFound", err)
@@ -184,6 +194,15 @@ func testManifests(t *testing.T, b artifact.Bucket) {
 	}
 	if diff := cmp.Diff([]string{"0001", "0003"}, shards); diff != "" {
 		t.Errorf("shards of the run (-want +got):\n%s", diff)
+	}
+	// Another step of the run, whose name begins alike.
+	m.Step, m.Shard = "dataset-2", ""
+	_, err = s.CommitManifest(t.Context(), m.Key(), m)
+	must(t, err)
+	all, err = s.StepManifests(t.Context(), "run-1", "dataset")
+	must(t, err)
+	if len(all) != 2 || all[0].Shard != "0001" || all[1].Shard != "0003" {
+		t.Errorf("step dataset has %d manifests, want those of the shards 0001 and 0003", len(all))
 	}
 	must(t, s.VerifyFiles(t.Context(), committed))
 }
