@@ -24,23 +24,23 @@ func (r Resource) Limit() float64 {
 // Usage is one component's total usage of one resource in one bucket, summed
 // over its pods. Totals, because an average per pod moves when we scale.
 type Usage struct {
-	Mean  float64 // cores or bytes
-	Max   float64 // the highest single reading, cores or bytes
-	Count int32   // readings in the bucket, at least 1
+	Mean  float64 `json:"mean"`  // cores or bytes
+	Max   float64 `json:"max"`   // the highest single reading, cores or bytes
+	Count int32   `json:"count"` // readings in the bucket, at least 1
 }
 
 // Sample is what one component used in one bucket. What was not measured is
 // nil.
 type Sample struct {
-	Component ComponentID
-	Start     time.Time // start of the bucket, UTC
-	CPU       *Usage
-	Memory    *Usage
+	Component ComponentID `json:"component"`
+	Start     time.Time   `json:"start"` // start of the bucket, UTC
+	CPU       *Usage      `json:"cpu,omitempty"`
+	Memory    *Usage      `json:"memory,omitempty"`
 	// Replicas is the number of pods at the end of the bucket.
-	Replicas *int32
+	Replicas *int32 `json:"replicas,omitempty"`
 	// CPURequest and MemoryRequest are what one pod requests: cores, bytes.
-	CPURequest    *float64
-	MemoryRequest *float64
+	CPURequest    *float64 `json:"cpuRequest,omitempty"`
+	MemoryRequest *float64 `json:"memoryRequest,omitempty"`
 }
 
 // Usage returns the usage of a resource, nil where it was not measured.
@@ -49,6 +49,17 @@ func (s *Sample) Usage(r Resource) *Usage {
 		return s.Memory
 	}
 	return s.CPU
+}
+
+// Readings is how many readings the sample was made from, of both resources.
+func (s *Sample) Readings() int {
+	n := 0
+	for _, r := range Resources() {
+		if u := s.Usage(r); u != nil {
+			n += int(u.Count)
+		}
+	}
+	return n
 }
 
 // Validate reports the first field that breaks a rule. Step is the length of a

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/flowcontrol"
 	metrics "k8s.io/metrics/pkg/client/clientset/versioned"
 
@@ -43,6 +44,20 @@ type Client struct {
 	Metrics    metrics.Interface
 	Metadata   metadata.Interface
 	Dynamic    dynamic.Interface
+}
+
+// LoadConfig returns the configuration of the cluster that $KUBECONFIG or
+// ~/.kube/config names or, where there is neither, of the cluster that this
+// process runs in. It makes no request.
+func LoadConfig() (*rest.Config, error) {
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "no cluster: this process runs in none, and neither $KUBECONFIG nor ~/.kube/config names one")
+	case err != nil:
+		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "no cluster: %w", err)
+	}
+	return config, nil
 }
 
 // NewClient returns a client for the cluster of a configuration, whose QPS and

@@ -20,6 +20,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	apitypes "k8s.io/apimachinery/pkg/types"
@@ -43,6 +44,7 @@ func Kinds() []Kind {
 	return []Kind{
 		{"v1", "Pod", "pods", false},
 		{"v1", "ConfigMap", "configmaps", false},
+		{"v1", "Event", "events", false},
 		{"apps/v1", "Deployment", "deployments", true},
 		{"apps/v1", "StatefulSet", "statefulsets", true},
 		{"apps/v1", "ReplicaSet", "replicasets", true},
@@ -319,9 +321,13 @@ func (s *Server) discover(gv schema.GroupVersion) (any, error) {
 }
 
 func (s *Server) page(gvr schema.GroupVersionResource, kind Kind, namespace string, r *http.Request) (any, error) {
+	selector, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+	if err != nil {
+		return nil, err
+	}
 	var keys []string
-	for k := range s.objects[gvr] {
-		if namespace == "" || strings.HasPrefix(k, namespace+"/") {
+	for k, o := range s.objects[gvr] {
+		if (namespace == "" || strings.HasPrefix(k, namespace+"/")) && selector.Matches(labels.Set(o.GetLabels())) {
 			keys = append(keys, k)
 		}
 	}

@@ -1,7 +1,8 @@
 // Package usage measures a cluster through its metrics API (metrics.k8s.io):
 // once a minute it adds up what the pods of every component use, and keeps mean,
 // maximum and count a bucket. The API has no past, so that only what a [Sampler]
-// has seen itself can be asked of it.
+// has seen itself can be asked of it. A program that runs for long samples and
+// serves its readings ([Handler]); one that runs for a moment asks it ([Remote]).
 //
 // The load on the API server is one paged list of pods and one of their metrics
 // a minute. Servers of the metrics API answer their list in one piece, whatever
@@ -269,59 +270,78 @@ func (s *Sampler) metrics(ctx context.Context, visit func(*metricsv1beta1.PodMet
 }
 
 // Samples implements [collector.Source] for the buckets of the sampler's own
-// step that it still keeps. It has no answer, and says so with
-// [schemas.CodeUnavailable], where no reading at all succeeded within the time
-// asked for.
+// step that it still keeps. What it has not read is missing for good, so that
+// asking again would not help, and an older time of which nothing is known has
+// no samples. But where every reading failed up to the newest whole bucket,
+// something is wrong now: that is an error with [schemas.CodeUnavailable].
 func (s *Sampler) Samples(ctx context.Context, from, to time.Time, step time.Duration, add func(*schemas.Sample) error) error {
 	if step != s.opts.Step {
 		return schemas.Errorf(schemas.CodeInvalidConfig, "step must be %s, the sampler's, but is %s", s.opts.Step, step)
 	}
-	samples, readings, err := s.samples(from, to)
-	if readings == 0 {
-		if err != nil {
-			return schemas.Errorf(schemas.CodeUnavailable, "usage from %s to %s was never read: %w", from.Format(time.RFC3339), to.Format(time.RFC3339), err)
-		}
-		return schemas.Errorf(schemas.CodeUnavailable, "usage from %s to %s was not read: the sampler was not running", from.Format(time.RFC3339), to.Format(time.RFC3339))
+	if err := s.failing(from, to); err != nil {
+		return err
 	}
-	for i := range samples {
+	for start := from.UTC(); start.Before(to); start = start.Add(step) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := add(&samples[i]); err != nil {
-			return err
+		samples := s.bucket(start)
+		for i := range samples {
+			if err := add(&samples[i]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (s *Sampler) samples(from, to time.Time) (out []schemas.Sample, readings int, err error) {
+// failing reports that readings were tried up to now, and none succeeded.
+func (s *Sampler) failing(from, to time.Time) error {
+	if to.Before(s.opts.Clock.Now().Truncate(s.opts.Step)) {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for start := from.UTC(); start.Before(to); start = start.Add(s.opts.Step) {
-		b := s.buckets[start]
-		if b == nil {
-			continue
-		}
-		readings += b.readings
-		if b.err != nil {
+	var err error
+	for start, b := range s.buckets {
+		switch {
+		case start.Before(from) || !start.Before(to):
+		case b.readings > 0:
+			return nil
+		case b.err != nil:
 			err = b.err
 		}
-		for _, id := range slices.SortedFunc(maps.Keys(b.components), schemas.ComponentID.Compare) {
-			t := b.components[id]
-			x := schemas.Sample{Component: id, Start: start}
-			x.CPU, x.Memory = t.usage[schemas.CPU].usage(), t.usage[schemas.Memory].usage()
-			if v, ok := t.requests[schemas.CPU]; ok {
-				x.CPURequest = &v
-			}
-			if v, ok := t.requests[schemas.Memory]; ok {
-				x.MemoryRequest = &v
-			}
-			replicas := t.replicas // the bucket may still be growing
-			x.Replicas = &replicas
-			out = append(out, x)
-		}
 	}
-	return out, readings, err
+	if err != nil {
+		return schemas.Errorf(schemas.CodeUnavailable, "usage from %s to %s was never read: %w", from.Format(time.RFC3339), to.Format(time.RFC3339), err)
+	}
+	return nil
+}
+
+// bucket returns what is known of the bucket that starts at start, by component.
+func (s *Sampler) bucket(start time.Time) []schemas.Sample {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.buckets[start]
+	if b == nil {
+		return nil
+	}
+	out := make([]schemas.Sample, 0, len(b.components))
+	for _, id := range slices.SortedFunc(maps.Keys(b.components), schemas.ComponentID.Compare) {
+		t := b.components[id]
+		x := schemas.Sample{Component: id, Start: start}
+		x.CPU, x.Memory = t.usage[schemas.CPU].usage(), t.usage[schemas.Memory].usage()
+		if v, ok := t.requests[schemas.CPU]; ok {
+			x.CPURequest = &v
+		}
+		if v, ok := t.requests[schemas.Memory]; ok {
+			x.MemoryRequest = &v
+		}
+		replicas := t.replicas // the bucket may still be growing
+		x.Replicas = &replicas
+		out = append(out, x)
+	}
+	return out
 }
 
 func (s *sum) usage() *schemas.Usage {
