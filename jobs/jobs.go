@@ -49,6 +49,16 @@ type Env struct {
 	Now time.Time
 	// Version is that of the program, as manifests note it.
 	Version string
+	// Progress tells who looks on how much is done, in a unit of the step's own. It
+	// may be nil; [Env.Report] minds that.
+	Progress func(done, total int)
+}
+
+// Report tells how much of the step is done.
+func (e *Env) Report(done, total int) {
+	if e.Progress != nil {
+		e.Progress(done, total)
+	}
 }
 
 // Program is the process around one step.
@@ -116,7 +126,7 @@ type options struct {
 func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	var o options
 	flags := p.flagSet(&o)
-	switch err := flags.Parse(args); {
+	switch err := flags.Parse(given(args)); {
 	case errors.Is(err, flag.ErrHelp):
 		p.help(stdout, flags)
 		return nil
@@ -136,6 +146,9 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 		return err
 	}
 	env := Env{Log: log.With("step", p.Name, "run", o.run), Run: o.run, Shard: o.shard, Version: Version()}
+	if path := os.Getenv(progressFile); path != "" {
+		env.Progress = progressTo(path, env.Log)
+	}
 	if o.shard != "" {
 		env.Log = env.Log.With("shard", o.shard)
 	}
@@ -170,6 +183,14 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 		return nil
 	}
 	return Call(ctx, p.Step, env)
+}
+
+// given drops flags that are set to nothing, as in -now=: who renders a command line for
+// any run cannot leave an argument out, so that nothing is to mean not given.
+func given(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
+		return strings.HasPrefix(arg, "-") && strings.HasSuffix(arg, "=") && strings.Count(arg, "=") == 1
+	})
 }
 
 // chooseShard sets the shard where it was given by its place in a list, which is

@@ -9,6 +9,8 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +80,7 @@ func TestAStepGetsItsEnvironment(t *testing.T) {
 		{"as little as there must be", []string{"-store", "mem:", "-run", "r"}, jobs.Env{Run: "r", Now: noon}},
 		{"with all flags", []string{"--store=mem:", "--run=train-7", "-shard", "00003", "-now", "2024-03-10T01:00:00+01:00"},
 			jobs.Env{Run: "train-7", Shard: "00003", Now: time.Date(2024, 3, 10, 0, 0, 0, 0, time.UTC)}},
+		{"with flags that are set to nothing", []string{"-store=mem:", "-run=r", "-shard=", "--now=", "-shard-index="}, jobs.Env{Run: "r", Now: noon}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got jobs.Env
@@ -133,6 +136,34 @@ func TestWrongCommandLinesNeverReachTheStep(t *testing.T) {
 				t.Errorf("stderr (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestProgressIsAFileForArgo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "progress")
+	t.Setenv("ARGO_PROGRESS_FILE", file)
+	var stderr bytes.Buffer
+	run := func() int {
+		p := program(func(_ context.Context, env jobs.Env) error {
+			for _, report := range [][2]int{{0, 8}, {3, 8}, {5, 0}, {9, 8}} { // the last two say nothing that Argo knows
+				env.Report(report[0], report[1])
+			}
+			return nil
+		})
+		return p.Run(t.Context(), []string{"-store", "mem:", "-run", "r"}, io.Discard, &stderr)
+	}
+	code := run()
+	data, err := os.ReadFile(file)
+	if code != 0 || err != nil || string(data) != "3/8\n" || stderr.String() != "" {
+		t.Errorf("exit code %d with %q; the file holds %q, %v, want 3/8", code, stderr.String(), data, err)
+	}
+	t.Setenv("ARGO_PROGRESS_FILE", filepath.Join(file, "not", "there"))
+	if code := run(); code != 0 || strings.Count(stderr.String(), "progress was not written") != 1 {
+		t.Errorf("exit code %d with %q where the file cannot be written, want 0 and one warning", code, stderr.String())
+	}
+	t.Setenv("ARGO_PROGRESS_FILE", "")
+	if code := run(); code != 0 {
+		t.Errorf("exit code %d without a file, want 0", code)
 	}
 }
 

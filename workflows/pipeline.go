@@ -55,14 +55,21 @@ func (s *Step) Requires() []string {
 	return append(slices.Clone(s.DependsOn), s.FanOut)
 }
 
-// Parameter is a setting of a run. Every step of the run gets each parameter
-// that has a value as the flag -name=value.
+// Parameter is a setting of a run. Each step that it concerns gets it, where it has
+// a value, as the flag -name=value.
 type Parameter struct {
 	Name        string
 	Description string
 	// Default is the value where the request gives none; "" means that the
 	// programs' own default holds.
 	Default string
+	// Jobs names the programs that know the flag; nil means all of them.
+	Jobs []string
+}
+
+// concerns reports whether a step is told of the parameter.
+func (p *Parameter) concerns(s *Step) bool {
+	return p.Jobs == nil || slices.Contains(p.Jobs, s.JobName())
 }
 
 // Pipeline is a directed acyclic graph of steps.
@@ -74,11 +81,19 @@ type Pipeline struct {
 	Steps []Step
 }
 
-// now is the parameter that all pipelines have.
-var now = Parameter{
-	Name:        "now",
-	Description: "the instant for which the run is made, RFC 3339; repeating a run with the same instant gives the same result",
-}
+// The parameters that pipelines have: now is one of all of them, backfill of those
+// that measure.
+var (
+	now = Parameter{
+		Name:        "now",
+		Description: "the instant for which the run is made, RFC 3339; repeating a run with the same instant gives the same result",
+	}
+	backfill = Parameter{
+		Name:        "backfill",
+		Description: "how far back usage is read, as 336h, which needs a source that knows the past. Empty: only what is missing since the last run",
+		Jobs:        []string{CollectorJob},
+	}
+)
 
 // attempts is how often a step is tried while its failure is temporary.
 const attempts = 4
@@ -88,7 +103,7 @@ func Collect() Pipeline {
 	return Pipeline{
 		Name:        "collect",
 		Description: "Reads what every component used since the last run and adds it to the samples.",
-		Parameters:  []Parameter{now},
+		Parameters:  []Parameter{now, backfill},
 		Steps: []Step{
 			{Name: CollectorJob, Job: CollectorJob, Attempts: attempts},
 		},
@@ -137,7 +152,7 @@ func Full() Pipeline {
 	return Pipeline{
 		Name:        "full",
 		Description: "Measures, trains, forecasts and decides.",
-		Parameters:  []Parameter{now},
+		Parameters:  []Parameter{now, backfill},
 		Steps:       append(steps, Step{Name: InferenceJob, Job: InferenceJob, DependsOn: []string{"commit"}, Attempts: attempts}),
 	}
 }
@@ -146,8 +161,9 @@ func Full() Pipeline {
 func Pipelines() []Pipeline { return []Pipeline{Collect(), Train(), Infer(), Full()} }
 
 // Validate reports the first rule that the pipeline breaks: names of letters,
-// digits and '-', unique step names, at least one step, and steps that refer to
-// earlier steps only, so that the graph cannot have a cycle.
+// digits and '-', unique step names, at least one step, steps that refer to
+// earlier steps only, so that the graph cannot have a cycle, and parameters that
+// some step is told of.
 func (p *Pipeline) Validate() error {
 	if !validName(p.Name) {
 		return schemas.Errorf(schemas.CodeInvalidConfig, "pipeline: name must be 1 to 63 lower-case letters, digits and '-', but is %q", p.Name)
@@ -161,6 +177,9 @@ func (p *Pipeline) Validate() error {
 			return schemas.Errorf(schemas.CodeInvalidConfig, "pipeline %s: parameter must have a unique name of lower-case letters, digits and '-', but is %q", p.Name, param.Name)
 		}
 		parameters[param.Name] = true
+		if !slices.ContainsFunc(p.Steps, func(s Step) bool { return param.concerns(&s) }) {
+			return schemas.Errorf(schemas.CodeInvalidConfig, "pipeline %s: parameter %q must concern a step, but is for %v", p.Name, param.Name, param.Jobs)
+		}
 	}
 	earlier := map[string]bool{}
 	for i := range p.Steps {
@@ -205,6 +224,31 @@ func (p *Pipeline) Resolve(values map[string]string) (map[string]string, error) 
 		}
 	}
 	return resolved, nil
+}
+
+// ParametersOf returns the names of the parameters that concern a step, sorted, which
+// is the order of their flags.
+func (p *Pipeline) ParametersOf(s *Step) []string {
+	var names []string
+	for i := range p.Parameters {
+		if p.Parameters[i].concerns(s) {
+			names = append(names, p.Parameters[i].Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Flags returns what a step is told of the run's parameters, given their resolved
+// values.
+func (p *Pipeline) Flags(s *Step, values map[string]string) []string {
+	var flags []string
+	for _, name := range p.ParametersOf(s) {
+		if v, ok := values[name]; ok {
+			flags = append(flags, "-"+name+"="+v)
+		}
+	}
+	return flags
 }
 
 func validName(s string) bool {

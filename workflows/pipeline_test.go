@@ -68,6 +68,8 @@ func TestValidateNamesTheRuleThatIsBroken(t *testing.T) {
 			`pipeline p: step "a": attempts must not be negative, but is -1`},
 		{"two parameters of one name", workflows.Pipeline{Name: "p", Steps: []workflows.Step{step("a")}, Parameters: []workflows.Parameter{{Name: "n"}, {Name: "n"}}},
 			`pipeline p: parameter must have a unique name of lower-case letters, digits and '-', but is "n"`},
+		{"a parameter that no step is told of", workflows.Pipeline{Name: "p", Steps: []workflows.Step{step("a")}, Parameters: []workflows.Parameter{{Name: "n", Jobs: []string{"b"}}}},
+			`pipeline p: parameter "n" must concern a step, but is for [b]`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			err := tt.p.Validate()
@@ -89,6 +91,24 @@ func TestResolveFillsDefaultsAndRefusesTheUnknown(t *testing.T) {
 	}
 	if _, err := p.Resolve(map[string]string{"hours": "7"}); err == nil || err.Error() != `pipeline p: parameter must be one of [now scope days], but is "hours"` {
 		t.Errorf("Resolve of an unknown parameter = %v", err)
+	}
+}
+
+func TestAStepIsToldOfWhatConcernsIt(t *testing.T) {
+	p := workflows.Full()
+	values, err := p.Resolve(map[string]string{"now": "2026-01-01T00:00:00Z", "backfill": "336h"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range p.Steps {
+		s := &p.Steps[i]
+		want := []string{"-now=2026-01-01T00:00:00Z"}
+		if s.Name == "collector" {
+			want = []string{"-backfill=336h", "-now=2026-01-01T00:00:00Z"}
+		}
+		if diff := cmp.Diff(want, p.Flags(s, values)); diff != "" {
+			t.Errorf("flags of step %s (-want +got):\n%s", s.Name, diff)
+		}
 	}
 }
 

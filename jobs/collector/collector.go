@@ -62,7 +62,7 @@ func Collect(ctx context.Context, src Source, opts Options, env jobs.Env) (sampl
 			return samples.Report{}, err
 		}
 		stage := table.Stage(env.Run)
-		if err := ask(ctx, src, stage, from, to, step); err != nil {
+		if err := ask(ctx, src, stage, from, to, step, env.Report); err != nil {
 			return samples.Report{}, err
 		}
 		if staged, err = stage.Commit(ctx); err != nil {
@@ -106,9 +106,11 @@ func window(ctx context.Context, table *samples.Table, opts Options, now time.Ti
 	return from, to, nil
 }
 
-// ask stages what the source knows of [from, to), a day at a time.
-func ask(ctx context.Context, src Source, stage *samples.Stage, from, to time.Time, step time.Duration) error {
+// ask stages what the source knows of [from, to), a day at a time, and reports how
+// many buckets that were.
+func ask(ctx context.Context, src Source, stage *samples.Stage, from, to time.Time, step time.Duration, report func(done, total int)) error {
 	const day = 24 * time.Hour
+	buckets := func(until time.Time) int { return int(until.Sub(from) / step) }
 	for start := from; start.Before(to); {
 		end := start.Truncate(day).Add(day)
 		if end.After(to) {
@@ -137,6 +139,7 @@ func ask(ctx context.Context, src Source, stage *samples.Stage, from, to time.Ti
 		if err := stage.Add(ctx, set); err != nil {
 			return err
 		}
+		report(buckets(end), buckets(to))
 		start = end
 	}
 	return nil

@@ -102,6 +102,19 @@ func TestARunAsksForWhatTheTableLacks(t *testing.T) {
 	}
 }
 
+func TestARunReportsHowManyBucketsItHasRead(t *testing.T) {
+	_, store := memory()
+	e := env(store, "r", at(250))
+	var got []string
+	e.Progress = func(done, total int) { got = append(got, fmt.Sprintf("%d/%d", done, total)) }
+	if err := collector.New(&source{components: 1}, collector.Options{Backfill: 48 * time.Hour})(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"38/192", "134/192", "192/192"}, got); diff != "" {
+		t.Errorf("reports (-want +got):\n%s", diff)
+	}
+}
+
 func TestWhatWasMeasuredIsInTheTable(t *testing.T) {
 	_, store := memory()
 	src := &source{components: 3}

@@ -19,8 +19,6 @@ type Config struct {
 	// Commit makes the models of all shards of the run the current ones instead
 	// of training a shard.
 	Commit bool
-	// Progress, if not nil, is told how many passes over the examples are done.
-	Progress func(done, total int)
 }
 
 // New returns the step. It trains the shard of its environment and keeps the
@@ -51,9 +49,7 @@ func (c Config) train(ctx context.Context, env jobs.Env) error {
 	inputs := []artifact.Input{input}
 	o := c.Options
 	o.CodeVersion = env.Version
-	if c.Progress != nil {
-		o.Fit.Progress = func(epoch, epochs int, _ float64) { c.Progress(epoch, epochs) }
-	}
+	o.Fit.Progress = func(epoch, epochs int, _ float64) { env.Report(epoch, epochs) }
 	before, head, err := c.before(ctx, env)
 	if err != nil {
 		return err

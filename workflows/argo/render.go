@@ -326,8 +326,9 @@ func (r renderer) step(s *workflows.Step) wfv1.Template {
 	return t
 }
 
-// args are the common flags, those of the installation, those of the step, and the
-// run's parameters in the order of their names.
+// args are the common flags, those of the installation, those of the step, and those
+// of the run's parameters that concern it, in the order of their names. A parameter
+// without a value is told too, as nothing: an argument cannot be left out.
 func (r renderer) args(s *workflows.Step, job Job) []string {
 	args := []string{"-store=" + r.o.Store, "-run=" + runIDExpression(r.p.Name), "-log-format=json", "-log-level={{workflow.parameters." + logLevelParameter + "}}"}
 	if s.FanOut != "" {
@@ -337,12 +338,7 @@ func (r renderer) args(s *workflows.Step, job Job) []string {
 		args = append(args, "-shards-file="+shardsFile)
 	}
 	args = append(append(args, job.Args...), s.Args...)
-	var names []string
-	for _, param := range r.p.Parameters {
-		names = append(names, param.Name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range r.p.ParametersOf(s) {
 		value := "{{workflow.parameters." + name + "}}"
 		if name == nowParameter {
 			value = nowExpression

@@ -78,9 +78,7 @@ func (c *Config) job(owner *corev1.ConfigMap, p *workflows.Pipeline, s *workflow
 		// One instant for all steps of the run, and for each of their attempts.
 		args = append(args, "-"+now+"="+owner.CreationTimestamp.UTC().Format(time.RFC3339))
 	}
-	for _, name := range slices.Sorted(maps.Keys(parameters)) {
-		args = append(args, "-"+name+"="+parameters[name])
-	}
+	args = append(args, p.Flags(s, parameters)...)
 	pod := corev1.PodSpec{
 		RestartPolicy:      corev1.RestartPolicyNever, // or the exit code would be lost
 		ServiceAccountName: program.ServiceAccount,

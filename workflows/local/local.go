@@ -56,8 +56,8 @@ type Args struct {
 	Shard string // "" where the step does not fan out
 	// Attempt counts from 1.
 	Attempt int
-	// Flags are the step's own flags and after them the run's parameters in the
-	// order of their names, as in -name=value.
+	// Flags are the step's own flags and after them those of the run's parameters
+	// that concern it, in the order of their names, as in -name=value.
 	Flags []string
 	// Progress tells how much is done. Total is 0 where it is not known.
 	Progress func(done, total int)

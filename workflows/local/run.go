@@ -3,7 +3,6 @@ package local
 import (
 	"context"
 	"fmt"
-	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -18,7 +17,7 @@ type run struct {
 	s        *Submitter
 	id       string
 	pipeline *workflows.Pipeline
-	flags    []string // the parameters
+	values   map[string]string // of the parameters
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -33,11 +32,8 @@ type run struct {
 }
 
 func newRun(s *Submitter, p *workflows.Pipeline, id string, parameters map[string]string) *run {
-	x := &run{s: s, id: id, pipeline: p, done: make(chan struct{}), shards: map[string][]string{}}
+	x := &run{s: s, id: id, pipeline: p, values: parameters, done: make(chan struct{}), shards: map[string][]string{}}
 	x.ctx, x.cancel = context.WithCancel(s.ctx)
-	for _, name := range slices.Sorted(maps.Keys(parameters)) {
-		x.flags = append(x.flags, "-"+name+"="+parameters[name])
-	}
 	x.record = workflows.Run{
 		ID:         id,
 		Pipeline:   p.Name,
@@ -277,7 +273,7 @@ func (x *run) attempt(step *workflows.Step, shard string, attempt int) (err erro
 		Step:    step.Name,
 		Shard:   shard,
 		Attempt: attempt,
-		Flags:   slices.Concat(step.Args, x.flags),
+		Flags:   slices.Concat(step.Args, x.pipeline.Flags(step, x.values)),
 		Progress: func(done, total int) {
 			x.mu.Lock()
 			defer x.mu.Unlock()

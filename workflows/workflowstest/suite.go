@@ -36,7 +36,7 @@ func Run(t *testing.T, newSubmitter New) {
 		{"a run-id cannot be used for another request", testConflict},
 		{"a request that cannot be right is refused", testRefused},
 		{"an unknown run-id is not found", testNotFound},
-		{"parameters reach every step", testParameters},
+		{"parameters reach the steps that they concern", testParameters},
 		{"runs of one pipeline wait for each other in order", testOverlap},
 		{"runs of different pipelines do not wait for each other", testIndependence},
 		{"a running run can be stopped", testStopRunning},
@@ -51,7 +51,7 @@ func Run(t *testing.T, newSubmitter New) {
 
 // diamond is a pipeline whose b and c may run side by side.
 func diamond() workflows.Pipeline {
-	return workflows.Pipeline{Name: "diamond", Parameters: []workflows.Parameter{{Name: "now"}, {Name: "scope", Default: "all"}}, Steps: []workflows.Step{
+	return workflows.Pipeline{Name: "diamond", Parameters: []workflows.Parameter{{Name: "now"}, {Name: "scope", Default: "all"}, {Name: "depth", Jobs: []string{"c"}}}, Steps: []workflows.Step{
 		{Name: "a", Attempts: 3},
 		{Name: "b", DependsOn: []string{"a"}, Args: []string{"-fast"}, Attempts: 3},
 		{Name: "c", DependsOn: []string{"a"}, Attempts: 3},
@@ -300,17 +300,20 @@ func testParameters(t *testing.T, newSubmitter New) {
 	w := &World{Pipelines: []workflows.Pipeline{diamond()}}
 	s := newSubmitter(t, w)
 	const instant = "2026-01-01T00:00:00Z"
-	if _, err := s.Submit(t.Context(), workflows.Request{Pipeline: "diamond", RunID: "r1", Parameters: map[string]string{"now": instant}}); err != nil {
+	if _, err := s.Submit(t.Context(), workflows.Request{Pipeline: "diamond", RunID: "r1", Parameters: map[string]string{"now": instant, "depth": "2"}}); err != nil {
 		t.Fatal(err)
 	}
 	r := wait(t, s, "r1")
-	if diff := cmp.Diff(map[string]string{"now": instant, "scope": "all"}, r.Parameters); diff != "" {
+	if diff := cmp.Diff(map[string]string{"now": instant, "scope": "all", "depth": "2"}, r.Parameters); diff != "" {
 		t.Errorf("parameters of the run (-want +got):\n%s", diff)
 	}
 	for _, e := range w.Events() {
 		want := []string{"-now=" + instant, "-scope=all"}
-		if e.Step == "b" {
+		switch e.Step {
+		case "b":
 			want = append([]string{"-fast"}, want...)
+		case "c":
+			want = append([]string{"-depth=2"}, want...)
 		}
 		if diff := cmp.Diff(want, e.Flags); diff != "" {
 			t.Errorf("flags of step %s (-want +got):\n%s", e.Step, diff)

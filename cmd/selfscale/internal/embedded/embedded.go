@@ -64,7 +64,6 @@ func New(c Config) (*Pipelines, error) {
 			workflows.TrainerJob: step(func(args local.Args) jobs.Func {
 				cfg := c.Trainer
 				cfg.Commit = args.Step == "commit"
-				cfg.Progress = args.Progress
 				return trainer.New(cfg)
 			}),
 			workflows.InferenceJob: step(func(local.Args) jobs.Func { return c.Inference }),
@@ -80,7 +79,7 @@ func New(c Config) (*Pipelines, error) {
 
 // env reads what a step is told: the flags that every program of a step has.
 func (c *Config) env(args local.Args) (jobs.Env, error) {
-	env := jobs.Env{Store: c.Store, Log: c.Log, Run: args.RunID, Shard: args.Shard, Version: c.Version}
+	env := jobs.Env{Store: c.Store, Log: c.Log, Run: args.RunID, Shard: args.Shard, Version: c.Version, Progress: args.Progress}
 	flags := flag.NewFlagSet(args.Step, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	now := flags.String("now", "", "")
