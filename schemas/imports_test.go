@@ -58,6 +58,8 @@ var ours = map[string][]string{
 	"jobs/trainer/fit":       {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 
 	"controller":                   {"schemas", "workflows", "controller/framework"},
+	"controller/schedule":          {"schemas"},                                     // arithmetic only
+	"controller/installation":      {"schemas", "workflows", "controller/schedule"}, // what a chart tells programs
 	"controller/framework":         {"schemas"},
 	"controller/framework/runtime": {"schemas", "controller/framework", "controller/replicas"},
 	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/...", "jobs/trainer/bank"},
@@ -87,7 +89,7 @@ var heavy = map[string][]string{
 	"github.com/argoproj/":                 {"workflows/argo", "test/..."},
 	"k8s.io/client-go/":                    {"controller/cluster/...", "workflows/argo", "workflows/batch", "test/..."},
 	"k8s.io/metrics/":                      {"controller/cluster/...", "test/..."},
-	"k8s.io/api/":                          {"controller/cluster/...", "controller/plugins/manifest", "cmd/...", "workflows/argo", "workflows/batch", "test/..."},
+	"k8s.io/api/":                          {"controller/cluster/...", "controller/plugins/manifest", "controller/installation", "cmd/...", "workflows/argo", "workflows/batch", "test/..."},
 	"k8s.io/apimachinery/":                 {"schemas/v1alpha1", "controller/cluster/...", "controller/plugins/manifest", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
 	"github.com/julienschmidt/httprouter/": {"api/..."},
 	"github.com/spf13/cobra/":              {"cmd/..."},
