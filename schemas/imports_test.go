@@ -99,7 +99,7 @@ var heavy = map[string][]string{
 // linked says which binaries may link a library, however deep the import lies.
 var linked = map[string][]string{
 	"gorgonia.org/gorgonia/": {"cmd/trainer", "cmd/selfscale"},
-	"github.com/minio/":      {"cmd/collector", "cmd/dataset", "cmd/trainer", "cmd/inference", "cmd/controller", "cmd/api"},
+	"github.com/minio/":      {"cmd/collector", "cmd/dataset", "cmd/trainer", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
 	"k8s.io/client-go/":      {"cmd/collector", "cmd/inference", "cmd/controller", "cmd/api"},
 	"github.com/argoproj/":   {"cmd/controller", "cmd/api"},
 	"gonum.org/v1/plot/":     {"cmd/selfscale"},

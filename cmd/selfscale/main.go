@@ -7,8 +7,11 @@ import (
 	"context"
 	"os"
 
+	"k8s.io/utils/clock"
+
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/demo"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/lineage"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/measure"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/offline"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/query"
@@ -34,6 +37,10 @@ func engine() cli.Engine {
 		History:  query.History,
 		Backtest: func(ctx context.Context, o cli.BacktestOptions, c cli.Console) error {
 			return measure.Run(ctx, o, c, cli.Version(version))
+		},
+		Models: &cli.ModelsEngine{
+			List: lineage.List, Show: lineage.Show, Compare: lineage.Compare,
+			Rollback: lineage.Rollback(cli.Version(version), clock.RealClock{}.Now),
 		},
 	}
 }

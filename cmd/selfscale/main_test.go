@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,9 +23,17 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/embedded"
 	"github.com/self-scaling/self-scaling/controller/replicas"
+	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/collector"
+	"github.com/self-scaling/self-scaling/jobs/history"
+	"github.com/self-scaling/self-scaling/jobs/samples"
+	"github.com/self-scaling/self-scaling/jobs/trainer"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
+	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
 )
 
 // The test binary is the program: scripts run it as selfscale.
@@ -38,6 +47,7 @@ func TestMain(m *testing.M) {
 //	exits CODE PROGRAM ARG...      run a program that must end with CODE
 //	series FILE                    write three series in long format, one of them with gaps
 //	usage FILE                     write the twelve components, CSV or Parquet
+//	nights FILE STORE N            train on the file's usage, the last N nights, into a store
 //	decisions FILE N               N decisions, each of which can be computed again
 //	manifests FOLDER N MAX         N autoscalers with bounds within 1 and MAX
 //	truncate FILE                  cut a file in half
@@ -53,7 +63,7 @@ func TestScripts(t *testing.T) {
 			return false, errors.New("unknown condition")
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "usage": writeUsage, "series": writeSeries, "decisions": decisions, "manifests": manifests,
+			"exits": exits, "usage": writeUsage, "series": writeSeries, "nights": nights, "decisions": decisions, "manifests": manifests,
 			"truncate": truncate, "flip": flip, "interrupt": interrupt,
 		},
 		Setup: func(env *testscript.Env) error {
@@ -83,6 +93,37 @@ func writeSeries(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out.String()), 0o644))
+}
+
+// nights collects and trains as an installation does, once at the end of each of
+// the last days of a usage file.
+func nights(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: nights file store n")
+	}
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	ctx := context.Background()
+	file, err := history.Read(ctx, ts.MkAbs(args[0]), history.Options{})
+	ts.Check(err)
+	store, err := artifact.Open(ctx, "file://"+ts.MkAbs(args[1]), artifact.Drivers{"file": filebucket.Open}, artifact.Options{})
+	ts.Check(err)
+	defer store.Close()
+	pipelines, err := embedded.New(embedded.Config{
+		Store:     store,
+		Collector: collector.New(file, collector.Options{Step: file.Step, Backfill: samples.DefaultRetention}),
+		Trainer:   trainer.Config{Options: trainer.DefaultOptions()},
+		Inference: func(context.Context, jobs.Env) error { return nil },
+		Version:   "v1",
+	})
+	ts.Check(err)
+	defer pipelines.Close()
+	for night := n - 1; night >= 0; night-- {
+		at := usageTo.AddDate(0, 0, -night)
+		for _, pipeline := range []string{"collect", "train"} {
+			ts.Check(pipelines.Run(ctx, pipeline, at, nil))
+		}
+	}
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

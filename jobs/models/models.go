@@ -25,6 +25,7 @@ const (
 	// Weights are kept beside their model, in the same manifest.
 	weightsSchema = "weights.safetensors"
 	weightsExt    = "safetensors"
+	shardsLabel   = "shards" // of a head: how many shards there are
 )
 
 // Trained is one shard's model with the weights of its network, nil where none
@@ -75,10 +76,15 @@ func Written(ctx context.Context, store *artifact.Store, run, shard string) (boo
 
 // Accept makes the models of all shards of a run the current ones. A shard that
 // has no model yet is an error with [schemas.CodeUnavailable]. A run that
-// learned from older data than the current models is superseded, which is no
-// error.
+// learned from older data than the current models is superseded, and so is every
+// run while a person holds older models ([Rollback]); neither is an error.
 func Accept(ctx context.Context, store *artifact.Store, run, version string, shards []string) (artifact.Head, artifact.Outcome, error) {
-	return store.Advance(ctx, schemas.ModelsHead, run, func(*artifact.Head) (artifact.Manifest, error) {
+	var holder artifact.Head
+	head, outcome, err := store.Advance(ctx, schemas.ModelsHead, run, func(prev *artifact.Head) (artifact.Manifest, error) {
+		if prev != nil && RecordOf(*prev).Hold {
+			holder = *prev
+			return artifact.Manifest{}, errHeld
+		}
 		all := artifact.Manifest{Kind: modelKind, Run: run, Writer: version, Labels: map[string]string{}}
 		for _, shard := range shards {
 			m, err := store.ReadManifest(ctx, schemas.ManifestKey(run, StepName, shard))
@@ -101,21 +107,31 @@ func Accept(ctx context.Context, store *artifact.Store, run, version string, sha
 				all.To = m.To
 			}
 		}
-		all.Labels["shards"] = fmt.Sprint(len(shards))
+		all.Labels[shardsLabel] = fmt.Sprint(len(shards))
 		return all, nil
 	}, artifact.Monotonic())
+	if errors.Is(err, errHeld) {
+		return holder, artifact.Superseded, nil
+	}
+	return head, outcome, err
 }
+
+// errHeld ends the search for the next number where a person holds older models.
+var errHeld = errors.New("older models are held")
 
 // Latest returns the current models, one a shard, with the head that names
 // them. It returns an error wrapping [artifact.ErrNotFound] where none has been
-// accepted yet. A damaged head is passed over for the one before.
-func Latest(ctx context.Context, store *artifact.Store) ([]Trained, artifact.Head, error) {
-	head, err := store.LatestValid(ctx, schemas.ModelsHead, store.VerifyHead)
+// accepted yet. A head that is damaged, or whose models are, is passed over for
+// the one before.
+func Latest(ctx context.Context, store *artifact.Store) (trained []Trained, head artifact.Head, err error) {
+	head, err = store.LatestValid(ctx, schemas.ModelsHead, func(ctx context.Context, h artifact.Head) (err error) {
+		trained, err = Read(ctx, store, h)
+		return err
+	})
 	if err != nil {
 		return nil, artifact.Head{}, err
 	}
-	trained, err := Read(ctx, store, head)
-	return trained, head, err
+	return trained, head, nil
 }
 
 // Read returns the models that a head names.
@@ -146,16 +162,16 @@ func read(ctx context.Context, store *artifact.Store, m artifact.Manifest) (Trai
 		case modelSchema:
 			t.Model = &schemas.Model{}
 			if err := json.Unmarshal(data, t.Model); err != nil {
-				return Trained{}, schemas.Errorf(schemas.CodeCorrupt, "%s must be a model: %w", f.Key, err)
+				return Trained{}, fmt.Errorf("%s must be a model: %v: %w", f.Key, err, artifact.ErrCorrupt)
 			}
 		case weightsSchema:
 			if t.Weights, err = network.Decode(data); err != nil {
-				return Trained{}, schemas.Errorf(schemas.CodeCorrupt, "%s: %w", f.Key, err)
+				return Trained{}, fmt.Errorf("%s: %v: %w", f.Key, err, artifact.ErrCorrupt)
 			}
 		}
 	}
 	if t.Model == nil {
-		return Trained{}, schemas.Errorf(schemas.CodeCorrupt, "manifest %s must name a model, but names %d files without one", m.Key(), len(m.Files))
+		return Trained{}, fmt.Errorf("manifest %s must name a model, but names %d files without one: %w", m.Key(), len(m.Files), artifact.ErrCorrupt)
 	}
 	return t, nil
 }

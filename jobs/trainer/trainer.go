@@ -67,6 +67,11 @@ func (c Config) train(ctx context.Context, env jobs.Env) error {
 		return err
 	}
 	m.DatasetSum = data.Sum
+	if before != nil {
+		if note := models.RecordOf(head).Note(); note != "" {
+			m.Verdict += "; " + note
+		}
+	}
 	if m.To.IsZero() { // nothing was measured
 		m.From, m.To = data.From, data.To
 	}
@@ -112,6 +117,10 @@ func accept(ctx context.Context, env jobs.Env) error {
 	head, outcome, err := models.Accept(ctx, env.Store, env.Run, env.Version, shards)
 	if err != nil {
 		return fmt.Errorf("accept the models: %w", err)
+	}
+	if r := models.RecordOf(head); r.Hold {
+		env.Log.WarnContext(ctx, "kept under their run, not used: a person holds older models", "holds", r.Run, "instead of", r.RolledBackFrom, "reason", r.Reason)
+		return nil
 	}
 	env.Log.InfoContext(ctx, "accepted", "head", head.Number, "shards", len(shards), "outcome", outcome.String())
 	return nil

@@ -79,7 +79,8 @@ type SweepReport struct {
 
 // Sweep deletes what nothing refers to any more: data files that are named by
 // none of the kept heads and run manifests, heads and run manifests beyond those
-// kept, and what probes left behind. The newest head of a pipeline always stays.
+// kept, and what probes left behind. Run manifests that a kept head names as its
+// inputs are kept with it. The newest head of a pipeline always stays.
 // It deletes only what is older than the grace by the store's own clock, and
 // leaves objects alone whose keys it does not know.
 //
@@ -186,6 +187,7 @@ func (w *sweep) markHeads(ctx context.Context, p schemas.Pipeline, heads []Objec
 				valid++
 				w.keep[o.Key] = true
 				w.keepFiles(read[i].Manifest)
+				w.keepRuns(read[i].Manifest)
 			case errors.Is(errs[i], ErrNotFound):
 			case invalid(errs[i]):
 				w.report.Invalid = append(w.report.Invalid, o.Key)
@@ -233,6 +235,16 @@ func (w *sweep) markRuns(ctx context.Context) error {
 func (w *sweep) keepFiles(m Manifest) {
 	for _, f := range m.Files {
 		w.keep[f.Key] = true
+	}
+}
+
+// keepRuns keeps the run manifests that a head was put together from, however old
+// they are: what reads the head may go through them.
+func (w *sweep) keepRuns(m Manifest) {
+	for _, in := range m.Inputs {
+		if strings.HasPrefix(in.Key, "runs/") {
+			w.keep[in.Key] = true
+		}
 	}
 }
 

@@ -33,6 +33,7 @@ type Engine struct {
 	Forecast func(ctx context.Context, o ForecastOptions, c Console) error
 	History  func(ctx context.Context, o HistoryOptions, c Console) error
 	Backtest func(ctx context.Context, o BacktestOptions, c Console) error
+	Models   *ModelsEngine
 }
 
 // Console is where a command talks to the person who called it.
@@ -131,6 +132,9 @@ the usage of your own services.`,
 	}
 	if engine.Backtest != nil {
 		root.AddCommand(newBacktest(engine.Backtest, console))
+	}
+	if engine.Models != nil {
+		root.AddCommand(newModels(engine.Models, console))
 	}
 	return root
 }

@@ -18,64 +18,18 @@ import (
 
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/chart"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/storage"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/table"
 	"github.com/self-scaling/self-scaling/controller/replicas"
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
 	"github.com/self-scaling/self-scaling/jobs/samples"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
-	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
 )
-
-// opened is a store that is read, and the newest damage that was met in it.
-type opened struct {
-	*artifact.Store
-	name   string
-	damage error
-}
-
-// nothing returns the error for a store in which nothing of a kind was found:
-// what is damaged is not the same as what was never there.
-func (o *opened) nothing(of string) error {
-	if o.damage != nil {
-		return schemas.Errorf(schemas.CodeCorrupt, "store %s has no %s that can be read: %w; a new run writes them again", o.name, of, o.damage)
-	}
-	return schemas.Errorf(schemas.CodeInvalidConfig, "store %s has no %s yet", o.name, of)
-}
-
-// open opens a store for reading: a folder, or the URL of one.
-func open(ctx context.Context, name string) (*opened, error) {
-	o := &opened{name: name}
-	if !strings.Contains(name, ":/") {
-		path, err := filepath.Abs(name)
-		if err != nil {
-			return nil, schemas.Errorf(schemas.CodeInvalidConfig, "store %s: %w", name, err)
-		}
-		if info, err := os.Stat(path); err != nil || !info.IsDir() {
-			return nil, schemas.Errorf(schemas.CodeInvalidConfig, "store %s must be a folder, such as the one that 'selfscale run' writes, but there is none", name)
-		}
-		if inner := filepath.Join(name, "store"); !isStore(path) && isStore(inner) {
-			return nil, schemas.Errorf(schemas.CodeInvalidConfig, "store %s must be the folder of a store, but holds one: --store %s", name, inner)
-		}
-		name = "file://" + path
-	}
-	var err error
-	o.Store, err = artifact.Open(ctx, name, artifact.Drivers{"file": filebucket.Open}, artifact.Options{
-		ReadOnly:      true,
-		OnInvalidHead: func(h artifact.InvalidHead) { o.damage = h.Err },
-	})
-	return o, err
-}
-
-// isStore reports whether somebody has written to a store in this folder.
-func isStore(folder string) bool {
-	info, err := os.Stat(filepath.Join(folder, "heads"))
-	return err == nil && info.IsDir()
-}
 
 // History is selfscale history.
 func History(ctx context.Context, o cli.HistoryOptions, c cli.Console) error {
-	store, err := open(ctx, o.Store)
+	store, err := storage.Open(ctx, o.Store, true)
 	if err != nil {
 		return err
 	}
@@ -83,7 +37,7 @@ func History(ctx context.Context, o cli.HistoryOptions, c cli.Console) error {
 	snapshot, err := samples.New(store.Store, samples.Options{}).Snapshot(ctx)
 	switch {
 	case errors.Is(err, artifact.ErrNotFound):
-		return store.nothing("samples")
+		return store.Nothing("samples")
 	case err != nil:
 		return fmt.Errorf("store %s: %w", o.Store, err)
 	}
@@ -179,7 +133,7 @@ func listHistories(w io.Writer, q cli.Query, histories []schemas.History) error 
 
 // Forecast is selfscale forecast.
 func Forecast(ctx context.Context, o cli.ForecastOptions, c cli.Console) error {
-	store, err := open(ctx, o.Store)
+	store, err := storage.Open(ctx, o.Store, true)
 	if err != nil {
 		return err
 	}
@@ -189,7 +143,7 @@ func Forecast(ctx context.Context, o cli.ForecastOptions, c cli.Console) error {
 		return fmt.Errorf("store %s: %w", o.Store, err)
 	}
 	if !ok {
-		return store.nothing("forecasts")
+		return store.Nothing("forecasts")
 	}
 	header := []string{"time"}
 	for _, l := range o.Levels {

@@ -1,0 +1,419 @@
+// Package lineage is selfscale models: it shows the line of models that a store
+// holds, holds two of them side by side, and goes back to an earlier one.
+package lineage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/storage"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/table"
+	"github.com/self-scaling/self-scaling/jobs/models"
+	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
+)
+
+// entry is one record as it is shown.
+type entry struct {
+	Number  uint64 `json:"number"`
+	Run     string `json:"run"`
+	Current bool   `json:"current"`
+	// From and To bound the usage that was learned from.
+	From        time.Time `json:"from"`
+	To          time.Time `json:"to"`
+	CodeVersion string    `json:"codeVersion"`
+	Seed        uint64    `json:"seed"`
+	Shards      int       `json:"shards"`
+	Networks    int       `json:"networks"` // shards whose network was accepted
+	Components  int       `json:"components"`
+	Examples    int       `json:"examples"`
+	Steps       int       `json:"steps"`
+	// Loss and BankLoss are means over the shards, by the number of examples.
+	Loss     *float64 `json:"loss,omitempty"`
+	BankLoss *float64 `json:"bankLoss,omitempty"`
+
+	RolledBackFrom string     `json:"rolledBackFrom,omitempty"`
+	Reason         string     `json:"reason,omitempty"`
+	At             *time.Time `json:"at,omitempty"`
+	Hold           bool       `json:"hold,omitempty"`
+	// Damage says why the models of this record cannot be used.
+	Damage string `json:"damage,omitempty"`
+}
+
+// newEntry sums up a record and its models.
+func newEntry(r models.Record, trained []models.Trained) entry {
+	e := entry{
+		Number: r.Head.Number, Run: r.Run, From: r.Head.Manifest.From, To: r.Head.Manifest.To, CodeVersion: r.Head.Manifest.Writer,
+		Shards: len(r.Head.Manifest.Inputs), RolledBackFrom: r.RolledBackFrom, Reason: r.Reason, Hold: r.Hold,
+	}
+	if !r.At.IsZero() {
+		e.At = &r.At
+	}
+	components := map[schemas.ComponentID]bool{}
+	var loss, bankLoss, weight float64
+	for _, t := range trained {
+		m := t.Model
+		e.CodeVersion, e.Seed = m.CodeVersion, m.Seed
+		e.Examples += m.Examples
+		e.Steps += m.Steps
+		if t.Weights != nil {
+			e.Networks++
+		}
+		if m.Loss != nil && m.BankLoss != nil {
+			w := float64(max(1, m.Examples))
+			loss, bankLoss, weight = loss+w**m.Loss, bankLoss+w**m.BankLoss, weight+w
+		}
+		for _, s := range m.Scores {
+			components[s.Component] = true
+		}
+	}
+	e.Components = len(components)
+	if weight > 0 {
+		loss, bankLoss = loss/weight, bankLoss/weight
+		e.Loss, e.BankLoss = &loss, &bankLoss
+	}
+	return e
+}
+
+// standing is how one forecaster did in one part of the next day.
+type standing struct {
+	Forecaster string  `json:"forecaster"`
+	Steps      string  `json:"steps"`
+	RelLoss    float64 `json:"relLoss"`
+	RelMAE     float64 `json:"relMAE"`
+	Series     int     `json:"series"`
+}
+
+// detail is all that is known of one model.
+type detail struct {
+	entry
+	Models    []schemas.Model `json:"models"` // by shard, without the scores of each series
+	Standings []standing      `json:"standings"`
+}
+
+func newDetail(r models.Record, trained []models.Trained) detail {
+	d := detail{entry: newEntry(r, trained)}
+	for _, s := range models.Standings(trained) {
+		d.Standings = append(d.Standings, standing{s.Forecaster, fmt.Sprintf("%d-%d", s.Band.First, s.Band.Last), s.RelLoss, s.RelMAE, s.Series})
+	}
+	for _, t := range trained {
+		m := *t.Model
+		m.Scores = nil
+		d.Models = append(d.Models, m)
+	}
+	return d
+}
+
+// List is selfscale models list.
+func List(ctx context.Context, o cli.ModelsOptions, c cli.Console) error {
+	store, err := storage.Open(ctx, o.Store, true)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	var entries []entry
+	current := false
+	for r, err := range models.Line(ctx, store.Store) {
+		if err != nil {
+			return err
+		}
+		trained, err := models.Read(ctx, store.Store, r.Head)
+		e := newEntry(r, trained)
+		switch {
+		case err != nil && schemas.CodeOf(err) == schemas.CodeUnavailable:
+			return err
+		case err != nil:
+			e.Damage = err.Error()
+		case !current:
+			e.Current, current = true, true
+		}
+		entries = append(entries, e)
+	}
+	if len(entries) == 0 {
+		return store.Nothing("models")
+	}
+	if o.Output == cli.JSONOutput {
+		return printJSON(c.Out, entries)
+	}
+	t := table.New(
+		table.Column{Heading: ""}, table.Column{Heading: "number", Align: table.Right}, table.Column{Heading: "run"}, table.Column{Heading: "learned from"},
+		table.Column{Heading: "components", Align: table.Right}, table.Column{Heading: "networks", Align: table.Right},
+		table.Column{Heading: "loss", Align: table.Right}, table.Column{Heading: "bank", Align: table.Right}, table.Column{Heading: "note"},
+	)
+	for _, e := range entries {
+		mark := ""
+		if e.Current {
+			mark = "*"
+		}
+		t.Row(mark, strconv.FormatUint(e.Number, 10), e.Run, days(e), strconv.Itoa(e.Components), fmt.Sprintf("%d of %d", e.Networks, e.Shards), number(e.Loss), number(e.BankLoss), note(e))
+	}
+	_, err = t.WriteTo(c.Out)
+	return err
+}
+
+// note says in short what is special about a record.
+func note(e entry) string {
+	var said []string
+	if e.RolledBackFrom != "" {
+		said = append(said, "rolled back from "+e.RolledBackFrom)
+	}
+	if e.Hold {
+		said = append(said, "held")
+	}
+	if e.Reason != "" {
+		said = append(said, e.Reason)
+	}
+	if e.Damage != "" {
+		said = append(said, "cannot be used: "+e.Damage)
+	}
+	return strings.Join(said, "; ")
+}
+
+// Show is selfscale models show.
+func Show(ctx context.Context, o cli.ShowModelOptions, c cli.Console) error {
+	store, err := storage.Open(ctx, o.Store, true)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	d, err := find(ctx, store, o.Model)
+	if err != nil {
+		return err
+	}
+	if o.Output == cli.JSONOutput {
+		return printJSON(c.Out, d)
+	}
+	return sideBySide(c.Out, d)
+}
+
+// Compare is selfscale models compare.
+func Compare(ctx context.Context, o cli.CompareModelsOptions, c cli.Console) error {
+	store, err := storage.Open(ctx, o.Store, true)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	first, err := find(ctx, store, o.First)
+	if err != nil {
+		return err
+	}
+	second, err := find(ctx, store, o.Second)
+	if err != nil {
+		return err
+	}
+	if o.Output == cli.JSONOutput {
+		return printJSON(c.Out, []detail{first, second})
+	}
+	return sideBySide(c.Out, first, second)
+}
+
+// find returns what is known of the model that a person named.
+func find(ctx context.Context, store *storage.Store, name string) (detail, error) {
+	_, current, err := models.Latest(ctx, store.Store)
+	if schemas.CodeOf(err) == schemas.CodeNotFound {
+		return detail{}, store.Nothing("models")
+	}
+	if err != nil {
+		return detail{}, err
+	}
+	r := models.RecordOf(current)
+	if name != models.Current {
+		if r, err = models.Find(ctx, store.Store, name); err != nil {
+			return detail{}, err
+		}
+	}
+	trained, err := models.Read(ctx, store.Store, r.Head)
+	if err != nil {
+		return detail{}, err
+	}
+	d := newDetail(r, trained)
+	d.Current = r.Head.Number == current.Number
+	return d, nil
+}
+
+// sideBySide prints models as the columns of a table.
+func sideBySide(w io.Writer, all ...detail) error {
+	columns := []table.Column{{Heading: ""}}
+	for _, d := range all {
+		heading := d.Run
+		if d.Current {
+			heading += " (current)"
+		}
+		columns = append(columns, table.Column{Heading: heading})
+	}
+	t := table.New(columns...)
+	row := func(name string, value func(d *detail) string) {
+		cells := []string{name}
+		for i := range all {
+			cells = append(cells, value(&all[i]))
+		}
+		t.Row(cells...)
+	}
+	row("record", func(d *detail) string { return strconv.FormatUint(d.Number, 10) })
+	row("learned from", func(d *detail) string { return days(d.entry) })
+	row("components", func(d *detail) string { return strconv.Itoa(d.Components) })
+	row("examples", func(d *detail) string { return strconv.Itoa(d.Examples) })
+	row("training steps", func(d *detail) string { return strconv.Itoa(d.Steps) })
+	row("networks", func(d *detail) string { return fmt.Sprintf("%d of %d shards", d.Networks, d.Shards) })
+	row("loss", func(d *detail) string { return number(d.Loss) })
+	row("bank's loss", func(d *detail) string { return number(d.BankLoss) })
+	row("code", func(d *detail) string { return d.CodeVersion })
+	row("seed", func(d *detail) string { return strconv.FormatUint(d.Seed, 10) })
+	row("data", func(d *detail) string { return sums(d, func(m *schemas.Model) string { return m.DatasetSum }) })
+	row("weights", func(d *detail) string { return sums(d, func(m *schemas.Model) string { return m.WeightsSum }) })
+	row("note", func(d *detail) string { return note(d.entry) })
+	if _, err := t.WriteTo(w); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if err := standings(w, all); err != nil {
+		return err
+	}
+	for _, d := range all {
+		for i, m := range d.Models {
+			fmt.Fprintf(w, "\n%s, shard %s: %s", d.Run, schemas.ShardID(i), m.Verdict)
+		}
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+// standings prints how the forecasters did, one line each and part of the day.
+func standings(w io.Writer, all []detail) error {
+	columns := []table.Column{{Heading: "\nforecaster"}, {Heading: "\nsteps"}}
+	for _, d := range all {
+		columns = append(columns,
+			table.Column{Heading: d.Run + "\nloss", Align: table.Right}, table.Column{Heading: "\nMAE", Align: table.Right}, table.Column{Heading: "\nseries", Align: table.Right})
+	}
+	t := table.New(columns...)
+	type line struct{ forecaster, steps string }
+	seen := map[line]bool{}
+	for _, d := range all {
+		for _, s := range d.Standings {
+			l := line{s.Forecaster, s.Steps}
+			if seen[l] {
+				continue
+			}
+			seen[l] = true
+			cells := []string{l.forecaster, l.steps}
+			for _, other := range all {
+				cells = append(cells, other.standing(l.forecaster, l.steps)...)
+			}
+			t.Row(cells...)
+		}
+	}
+	_, err := t.WriteTo(w)
+	return err
+}
+
+func (d *detail) standing(forecaster, steps string) []string {
+	for _, s := range d.Standings {
+		if s.Forecaster == forecaster && s.Steps == steps {
+			return []string{number(&s.RelLoss), number(&s.RelMAE), strconv.Itoa(s.Series)}
+		}
+	}
+	return []string{"-", "-", "0"}
+}
+
+// Rollback returns selfscale models rollback, which notes when it was asked.
+func Rollback(version string, now func() time.Time) func(context.Context, cli.RollbackOptions, cli.Console) error {
+	return func(ctx context.Context, o cli.RollbackOptions, c cli.Console) error {
+		store, err := storage.Open(ctx, o.Store, o.DryRun)
+		if err != nil {
+			return err
+		}
+		defer store.Close()
+		head, err := store.Latest(ctx, schemas.ModelsHead)
+		switch {
+		case errors.Is(err, artifact.ErrNotFound):
+			return store.Nothing("models")
+		case err != nil:
+			return err
+		}
+		before := models.RecordOf(head)
+		to, err := models.Find(ctx, store.Store, o.Model)
+		if err != nil {
+			return err
+		}
+		after, outcome := before, artifact.Repeated
+		switch {
+		case !o.DryRun:
+			after, outcome, err = models.Roll(ctx, store.Store, version, models.Rollback{To: to, Reason: o.Reason, At: now(), Hold: o.Hold})
+		case before.Run != to.Run || before.Hold != o.Hold:
+			if _, err = models.Read(ctx, store.Store, to.Head); err == nil {
+				after, outcome = to, artifact.Committed
+				after.Head.Number, after.Hold = before.Head.Number+1, o.Hold
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return tell(c.Out, o, before, after, outcome == artifact.Committed)
+	}
+}
+
+func tell(w io.Writer, o cli.RollbackOptions, before, after models.Record, changed bool) error {
+	if o.Output == cli.JSONOutput {
+		return printJSON(w, struct {
+			Run     string `json:"run"`
+			Before  string `json:"before"`
+			Number  uint64 `json:"number"`
+			Hold    bool   `json:"hold"`
+			Changed bool   `json:"changed"`
+			DryRun  bool   `json:"dryRun"`
+		}{after.Run, before.Run, after.Head.Number, after.Hold, changed, o.DryRun})
+	}
+	if !changed {
+		_, err := fmt.Fprintf(w, "the models of %s are current already; nothing was changed\n", after.Run)
+		return err
+	}
+	is, then := "are", "the next training goes on from them and takes over where it is accepted"
+	if o.DryRun {
+		is = "would be"
+	}
+	if after.Hold {
+		then = "trainings do not take over until 'selfscale models rollback' is called without --hold"
+	}
+	_, err := fmt.Fprintf(w, "the models of %s %s current from the next inference run on, instead of those of %s (record %d); %s\n", after.Run, is, before.Run, after.Head.Number, then)
+	return err
+}
+
+func days(e entry) string {
+	return e.From.UTC().Format(time.DateOnly) + " to " + e.To.UTC().Format(time.DateOnly)
+}
+
+func number(v *float64) string {
+	if v == nil || math.IsNaN(*v) {
+		return "-"
+	}
+	return strconv.FormatFloat(*v, 'f', 4, 64)
+}
+
+// sums shortens the hashes of all shards.
+func sums(d *detail, of func(*schemas.Model) string) string {
+	const most = 4
+	var out []string
+	for i := range d.Models {
+		if i == most {
+			out = append(out, fmt.Sprintf("and %d more", len(d.Models)-most))
+			break
+		}
+		sum := of(&d.Models[i])
+		out = append(out, sum[:min(12, len(sum))])
+	}
+	return strings.Trim(strings.Join(out, " "), " ")
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
