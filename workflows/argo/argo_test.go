@@ -121,6 +121,9 @@ func TestEveryStepKeepsTheRules(t *testing.T) {
 		}
 		for _, step := range template.Spec.Templates {
 			c := step.Container
+			if step.Name == template.Spec.OnExit {
+				continue // its one step is checked below, as the others are
+			}
 			if c == nil {
 				if step.DAG == nil || *step.DAG.FailFast {
 					t.Errorf("%s.%s is neither a container nor a graph that lets shards fail alone", p.Name, step.Name)
@@ -143,6 +146,18 @@ func TestEveryStepKeepsTheRules(t *testing.T) {
 	}
 }
 
+func TestWithoutAnImageForItThereIsNoExitHandler(t *testing.T) {
+	o := options(workflows.Infer())
+	o.Report = argo.Job{}
+	template, err := argo.Template(workflows.Infer(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if template.Spec.OnExit != "" || len(template.Spec.Templates) != 2 {
+		t.Errorf("the exit handler is %q and there are %d templates, want none and two", template.Spec.OnExit, len(template.Spec.Templates))
+	}
+}
+
 func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 	one := workflows.Pipeline{Name: "p", Steps: []workflows.Step{{Name: "s"}}}
 	for _, tt := range []struct {
@@ -158,6 +173,9 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		{"a step with the graph's name", func(p *workflows.Pipeline, o *argo.Options, _ *argo.Schedule) {
 			p.Steps[0] = workflows.Step{Name: "main", Job: "s"}
 		}, `no step may be named "main"`},
+		{"a step with the exit handler's name", func(p *workflows.Pipeline, o *argo.Options, _ *argo.Schedule) {
+			p.Steps[0] = workflows.Step{Name: "report", Job: "s"}
+		}, `no step may be named "report"`},
 		{"a parameter with a name of ours", func(p *workflows.Pipeline, _ *argo.Options, _ *argo.Schedule) {
 			p.Parameters = []workflows.Parameter{{Name: "run-id"}}
 		}, `no parameter may be named "run-id"`},

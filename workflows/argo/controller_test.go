@@ -200,8 +200,87 @@ func (r *run) walk() {
 			r.status.Phase = wfv1.WorkflowFailed
 		}
 	}
+	r.exit()
 	r.write()
 }
+
+// exit runs the exit handler: the program that keeps the record of the run, which is
+// told no more than its arguments.
+func (r *run) exit() {
+	step := r.template.GetTemplateByName(r.template.Spec.OnExit).Steps[0].Steps[0]
+	if !step.ContinueOn.Failed || !step.ContinueOn.Error {
+		r.t.Errorf("a record that cannot be kept would let the run fail")
+	}
+	failures := []map[string]string{}
+	for _, n := range r.status.Nodes {
+		if n.Phase.FailedOrError() {
+			failures = append(failures, map[string]string{"displayName": n.Name, "message": n.Message, "phase": string(n.Phase)})
+		}
+	}
+	list, err := json.Marshal(failures)
+	if err != nil {
+		r.t.Error(err)
+	}
+	variables := map[string]string{"status": string(r.status.Phase), "failures": string(list), "duration": "1.5", "creationTimestamp.RFC3339": r.workflow.CreationTimestamp.Format(time.RFC3339)}
+	for _, p := range r.template.Spec.Arguments.Parameters {
+		variables["parameters."+p.Name] = p.Value.String()
+	}
+	for _, p := range r.workflow.Spec.Arguments.Parameters {
+		variables["parameters."+p.Name] = p.Value.String()
+	}
+	record, seconds := workflows.Run{Parameters: map[string]string{}}, 0.0
+	args := r.template.GetTemplateByName(step.Template).Container.Args
+	if args[0] != "report" {
+		r.t.Errorf("the exit handler runs %q, want report", args[0])
+	}
+	for _, arg := range args[1:] {
+		name, value, _ := strings.Cut(arg, "=")
+		if name == "-run" {
+			value = argo.Identity(r.workflow)
+		}
+		value = variable.ReplaceAllStringFunc(value, func(v string) string {
+			text, ok := variables[v[len("{{workflow."):len(v)-len("}}")]]
+			if !ok {
+				r.t.Errorf("argument %q names a variable that there is not", arg)
+			}
+			return text
+		})
+		switch name {
+		case "-run":
+			record.ID = value
+		case "-pipeline":
+			record.Pipeline = value
+		case "-status":
+			record.Phase = workflows.Phase(value)
+		case "-failures":
+			if err := json.Unmarshal([]byte(value), &failures); err != nil {
+				r.t.Error(err)
+			}
+		case "-parameter":
+			if parameter, value, _ := strings.Cut(value, "="); value != "" {
+				record.Parameters[parameter] = value
+			}
+		case "-submitted":
+			if record.Submitted, err = time.Parse(time.RFC3339, value); err != nil {
+				r.t.Error(err)
+			}
+		case "-duration":
+			if seconds, err = strconv.ParseFloat(value, 64); err != nil {
+				r.t.Error(err)
+			}
+		case "-store", "-log-format", "-log-level":
+		default:
+			r.t.Errorf("the exit handler is given the flag %s, which is not known", name)
+		}
+	}
+	finished := record.Submitted.Add(time.Duration(seconds * float64(time.Second)))
+	record.Finished = &finished
+	if err := r.world.Record(r.ctx, record); err != nil {
+		r.t.Error(err)
+	}
+}
+
+var variable = regexp.MustCompile(`{{workflow\.[^}]+}}`)
 
 func (r *run) get(m map[string]bool, name string) bool {
 	r.mu.Lock()
@@ -364,7 +443,10 @@ func (r *run) write() {
 
 // options of an installation in which every program has an image.
 func options(pipelines ...workflows.Pipeline) argo.Options {
-	o := argo.Options{Store: "s3://scaling?endpoint=store:9000", Jobs: map[string]argo.Job{}}
+	o := argo.Options{
+		Store: "s3://scaling?endpoint=store:9000", Jobs: map[string]argo.Job{},
+		Report: argo.Job{Image: "registry.example/self-scaling/controller:1.0.0", ServiceAccount: "self-scaling-workflows", Timeout: time.Minute},
+	}
 	for _, p := range pipelines {
 		for i := range p.Steps {
 			job := p.Steps[i].JobName()

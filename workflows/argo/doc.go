@@ -24,6 +24,10 @@
 // fail alone, but what follows needs all of them. Runs of one pipeline hold a mutex,
 // so that they wait for each other whoever submitted them.
 //
+// At the end of a run an exit handler keeps its record in the store, whoever started
+// it: also of runs that end while no controller of ours is there. It runs when a run is
+// stopped too, but not when it is terminated, nor when it ends waiting for the mutex.
+//
 // A phase Succeeded is not a result. What a step made is in the store, committed by
 // its manifest.
 package argo

@@ -42,6 +42,9 @@ type Options struct {
 	// Jobs maps the names of programs, as workflows.CollectorJob, to how they
 	// run.
 	Jobs map[string]Job
+	// Report is the controller's program, which keeps the record of a run at its end,
+	// whoever started it (see workflows/record). Without an image nobody does.
+	Report Job
 	// Volumes and VolumeMounts are added to every step, beside an emptyDir at
 	// /tmp.
 	Volumes          []corev1.Volume
@@ -128,8 +131,8 @@ func (o Options) complete(p *workflows.Pipeline) (Options, error) {
 		if job := p.Steps[i].JobName(); o.Jobs[job].Image == "" {
 			return o, schemas.Errorf(schemas.CodeInvalidConfig, "pipeline %s: step %q needs an image for the program %s", p.Name, p.Steps[i].Name, job)
 		}
-		if p.Steps[i].Name == entrypoint {
-			return o, schemas.Errorf(schemas.CodeInvalidConfig, "pipeline %s: no step may be named %q, the name of the graph itself", p.Name, entrypoint)
+		if name := p.Steps[i].Name; name == entrypoint || name == exitHandler || name == reportTemplate {
+			return o, schemas.Errorf(schemas.CodeInvalidConfig, "pipeline %s: no step may be named %q, the name of a template that every Workflow has", p.Name, name)
 		}
 	}
 	for _, param := range p.Parameters {

@@ -44,6 +44,11 @@ const (
 	apiVersion = "argoproj.io/v1alpha1"
 	entrypoint = "main" // the template that is the graph
 
+	// The templates of what runs at the end, and its program.
+	exitHandler    = "exit"
+	reportTemplate = "report"
+	reportProgram  = "controller"
+
 	runIDParameter    = "run-id"
 	logLevelParameter = "log-level"
 	nowParameter      = "now"
@@ -95,6 +100,10 @@ func Template(p workflows.Pipeline, o Options) (*wfv1.WorkflowTemplate, error) {
 		NodeSelector:     o.NodeSelector,
 		Tolerations:      o.Tolerations,
 		Templates:        append([]wfv1.Template{r.graph()}, r.steps()...),
+	}
+	if o.Report.Image != "" {
+		spec.OnExit = exitHandler
+		spec.Templates = append(spec.Templates, exit(), r.report())
 	}
 	if o.PatchExecutor {
 		spec.PodSpecPatch = executorPatch()
@@ -288,30 +297,9 @@ func (r renderer) steps() []wfv1.Template {
 
 func (r renderer) step(s *workflows.Step) wfv1.Template {
 	job := r.o.Jobs[s.JobName()]
-	t := wfv1.Template{
-		Name: s.Name,
-		Metadata: wfv1.Metadata{
-			Labels:      map[string]string{"self-scaling.github.io/step": s.Name},
-			Annotations: map[string]string{annotationProgress: "0/1"},
-		},
-		ServiceAccountName: job.ServiceAccount,
-		RetryStrategy:      r.retry(s),
-		Container: &corev1.Container{
-			Image:           job.Image,
-			ImagePullPolicy: job.ImagePullPolicy,
-			// Always set: without it the controller asks the image's registry.
-			Command:         []string{"/bin/" + s.JobName()},
-			Args:            r.args(s, job),
-			Env:             r.o.Env,
-			EnvFrom:         r.o.EnvFrom,
-			Resources:       job.Resources,
-			VolumeMounts:    append([]corev1.VolumeMount{{Name: "tmp", MountPath: path.Dir(shardsFile)}}, r.o.VolumeMounts...),
-			SecurityContext: containerSecurity(),
-		},
-	}
-	if job.Timeout > 0 {
-		t.ActiveDeadlineSeconds = ptr.To(intstr.FromInt32(int32(seconds(job.Timeout))))
-	}
+	t := r.container(s.Name, s.JobName(), job, r.args(s, job))
+	t.Metadata.Annotations = map[string]string{annotationProgress: "0/1"}
+	t.RetryStrategy = r.retry(s.Attempts)
 	if s.FanOut != "" {
 		t.Inputs.Parameters = []wfv1.Parameter{{Name: shardParameter}}
 		// Argo ends a node in an error whose name has anything but letters, digits,
@@ -323,6 +311,58 @@ func (r renderer) step(s *workflows.Step) wfv1.Template {
 		// and nothing may go on as if there had been no shard.
 		t.Outputs.Parameters = []wfv1.Parameter{{Name: shardsParameter, ValueFrom: &wfv1.ValueFrom{Path: shardsFile}}}
 	}
+	return t
+}
+
+// container is a template that runs a program.
+func (r renderer) container(name, program string, job Job, args []string) wfv1.Template {
+	t := wfv1.Template{
+		Name:               name,
+		Metadata:           wfv1.Metadata{Labels: map[string]string{"self-scaling.github.io/step": name}},
+		ServiceAccountName: job.ServiceAccount,
+		Container: &corev1.Container{
+			Image:           job.Image,
+			ImagePullPolicy: job.ImagePullPolicy,
+			// Always set: without it the controller asks the image's registry.
+			Command:         []string{"/bin/" + program},
+			Args:            args,
+			Env:             r.o.Env,
+			EnvFrom:         r.o.EnvFrom,
+			Resources:       job.Resources,
+			VolumeMounts:    append([]corev1.VolumeMount{{Name: "tmp", MountPath: path.Dir(shardsFile)}}, r.o.VolumeMounts...),
+			SecurityContext: containerSecurity(),
+		},
+	}
+	if job.Timeout > 0 {
+		t.ActiveDeadlineSeconds = ptr.To(intstr.FromInt32(int32(seconds(job.Timeout))))
+	}
+	return t
+}
+
+// exit is what runs at the end of every run. Argo lets a run fail with its exit
+// handler; a record that could not be kept is no reason for that.
+func exit() wfv1.Template {
+	return wfv1.Template{Name: exitHandler, Steps: []wfv1.ParallelSteps{{Steps: []wfv1.WorkflowStep{
+		{Name: reportTemplate, Template: reportTemplate, ContinueOn: &wfv1.ContinueOn{Failed: true, Error: true}},
+	}}}}
+}
+
+// reportAttempts is how often the record of a run is tried to be kept.
+const reportAttempts = 4
+
+// report keeps the record of a run. It is told what Argo knows by then: it runs
+// before the Workflow itself says how it ended.
+func (r renderer) report() wfv1.Template {
+	args := []string{
+		"report", "-store=" + r.o.Store, "-run=" + runIDExpression(r.p.Name), "-log-format=json", "-log-level={{workflow.parameters." + logLevelParameter + "}}",
+		"-pipeline=" + r.p.Name, "-status={{workflow.status}}", "-failures={{workflow.failures}}", "-duration={{workflow.duration}}",
+		"-submitted={{workflow.creationTimestamp.RFC3339}}",
+	}
+	for _, p := range r.p.Parameters {
+		args = append(args, "-parameter="+p.Name+"={{workflow.parameters."+p.Name+"}}")
+	}
+	t := r.container(reportTemplate, reportProgram, r.o.Report, append(args, r.o.Report.Args...))
+	t.RetryStrategy = r.retry(reportAttempts)
 	return t
 }
 
@@ -362,12 +402,12 @@ const nowExpression = "{{=workflow.parameters.now != '' ? workflow.parameters.no
 
 // retry tries a step again after a temporary failure. Argo calls it an Error where
 // not the program failed but the platform under it.
-func (r renderer) retry(s *workflows.Step) *wfv1.RetryStrategy {
-	if s.Attempts <= 1 {
+func (r renderer) retry(attempts int) *wfv1.RetryStrategy {
+	if attempts <= 1 {
 		return nil
 	}
 	return &wfv1.RetryStrategy{
-		Limit:       ptr.To(intstr.FromInt32(int32(s.Attempts - 1))),
+		Limit:       ptr.To(intstr.FromInt32(int32(attempts - 1))),
 		RetryPolicy: wfv1.RetryPolicyAlways,
 		Expression:  fmt.Sprintf("lastRetry.status == 'Error' || asInt(lastRetry.exitCode) == %d", workflows.ExitTemporary),
 		Backoff: &wfv1.Backoff{

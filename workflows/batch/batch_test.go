@@ -87,9 +87,25 @@ func TestConformance(t *testing.T) {
 		client := newClient()
 		cluster := startCluster(t, client, w)
 		c := config(client, w.Pipelines...)
-		c.Shards = cluster.namedShards
+		c.Shards, c.Record = cluster.namedShards, w.Record
 		return start(t, c)
 	})
+}
+
+func TestARecordThatCannotBeKeptDoesNotHoldTheRunUp(t *testing.T) {
+	client := newClient()
+	startCluster(t, client, &workflowstest.World{})
+	c := config(client, workflows.Collect())
+	c.Record = func(context.Context, workflows.Run) error {
+		return schemas.Errorf(schemas.CodeUnavailable, "store: 503")
+	}
+	s := start(t, c)
+	if _, err := s.Submit(t.Context(), workflows.Request{Pipeline: "collect", RunID: "r1"}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Wait(t.Context(), "r1"); err != nil || r.Phase != workflows.Succeeded {
+		t.Errorf("Wait = %+v, %v, want Succeeded", r, err)
+	}
 }
 
 func TestJobsAreHeldByGoldenFiles(t *testing.T) {

@@ -48,6 +48,12 @@ type Config struct {
 	// error is temporary.
 	Shards func(ctx context.Context, runID, step string) ([]string, error)
 
+	// Record keeps the record of a run that has ended for longer than its ConfigMap.
+	// It is called before the run is done for those who wait, and may be called again.
+	// An error is logged and the run ends all the same: a record is not a result. nil
+	// keeps none.
+	Record func(ctx context.Context, r workflows.Run) error
+
 	Volumes          []corev1.Volume
 	VolumeMounts     []corev1.VolumeMount
 	ImagePullSecrets []corev1.LocalObjectReference

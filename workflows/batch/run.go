@@ -306,7 +306,13 @@ func of(records []workflows.StepRecord, step string) []workflows.StepRecord {
 	return out
 }
 
+// write writes a run's record, and keeps that of one that has just ended.
 func (s *Submitter) write(ctx context.Context, m *corev1.ConfigMap, r workflows.Run) error {
+	if r.Phase.Done() && s.config.Record != nil {
+		if err := s.config.Record(ctx, r.Clone()); err != nil {
+			s.config.Logger.Warn("record was not kept", "run", r.ID, "error", err)
+		}
+	}
 	data, err := json.Marshal(r)
 	if err != nil {
 		return schemas.Errorf(schemas.CodeInternal, "run %s: encode record: %w", r.ID, err)

@@ -27,7 +27,7 @@ func TestConformance(t *testing.T) {
 		job := func(ctx context.Context, a local.Args) error {
 			return w.Execute(ctx, workflowstest.Event{Run: a.RunID, Step: a.Step, Shard: a.Shard, Attempt: a.Attempt, Flags: a.Flags}, a.SetShards)
 		}
-		return open(t, local.Config{Jobs: jobs(w.Pipelines, job), Pipelines: w.Pipelines, Backoff: time.Nanosecond, Parallelism: 4})
+		return open(t, local.Config{Jobs: jobs(w.Pipelines, job), Pipelines: w.Pipelines, Backoff: time.Nanosecond, Parallelism: 4, Recorder: w})
 	})
 }
 

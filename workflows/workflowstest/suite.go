@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -44,6 +45,7 @@ func Run(t *testing.T, newSubmitter New) {
 		{"stopping a finished run changes nothing", testStopDone},
 		{"a list is newest first and can be narrowed", testList},
 		{"waiting ends with its context", testWait},
+		{"the record of a run is kept once it has ended", testRecord},
 	} {
 		t.Run(tt.name, func(t *testing.T) { tt.test(t, newSubmitter) })
 	}
@@ -317,6 +319,49 @@ func testParameters(t *testing.T, newSubmitter New) {
 		}
 		if diff := cmp.Diff(want, e.Flags); diff != "" {
 			t.Errorf("flags of step %s (-want +got):\n%s", e.Step, diff)
+		}
+	}
+}
+
+func testRecord(t *testing.T, newSubmitter New) {
+	w := &World{
+		Pipelines: []workflows.Pipeline{diamond(), single("bad"), single("long")},
+		Behaviours: map[string]Behaviour{
+			"bad": {Exits: []int{workflows.ExitData}}, "long": {Blocks: true},
+		},
+	}
+	s := newSubmitter(t, w)
+	parameters := map[string]string{"scope": "some"}
+	if _, err := s.Submit(t.Context(), workflows.Request{Pipeline: "diamond", RunID: "r1", Parameters: parameters}); err != nil {
+		t.Fatal(err)
+	}
+	submit(t, s, "bad", "r2")
+	submit(t, s, "long", "r3")
+	w.await(t, "r3", "long")
+	if got := w.recorded("r3"); len(got) != 0 {
+		t.Errorf("the record %v of run r3 was kept before it ended", got)
+	}
+	if err := s.Stop(t.Context(), "r3"); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []workflows.Run{
+		{ID: "r1", Pipeline: "diamond", Parameters: parameters, Phase: workflows.Succeeded},
+		{ID: "r2", Pipeline: "bad", Phase: workflows.Failed},
+		{ID: "r3", Pipeline: "long", Phase: workflows.Stopped},
+	} {
+		wait(t, s, want.ID)
+		kept := w.recorded(want.ID)
+		if len(kept) != 1 {
+			t.Errorf("of run %s the records %v were kept, want one", want.ID, kept)
+			continue
+		}
+		r := kept[0]
+		// What keeps the record may not know why a step was ended.
+		if r.Phase == workflows.Failed && want.Phase == workflows.Stopped {
+			r.Phase = workflows.Stopped
+		}
+		if r.Pipeline != want.Pipeline || r.Phase != want.Phase || !maps.Equal(r.Parameters, want.Parameters) || r.Finished == nil {
+			t.Errorf("the record of run %s is %+v, want %+v with a time at which it ended", want.ID, r, want)
 		}
 	}
 }

@@ -36,6 +36,7 @@ type World struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced at each event
 	events  []Event
+	records []workflows.Run
 }
 
 // Event is the beginning or the end of one attempt of a step.
@@ -89,6 +90,24 @@ func (w *World) note(e Event) {
 		close(w.changed)
 		w.changed = nil
 	}
+}
+
+// Record is where the submitter under test keeps records, or whatever stands for it.
+// Those of runs that have not ended are passed over.
+func (w *World) Record(_ context.Context, r workflows.Run) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r.Phase.Done() {
+		w.records = append(w.records, r)
+	}
+	return nil
+}
+
+// recorded returns the records that were kept of a run.
+func (w *World) recorded(run string) []workflows.Run {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(w.records), func(r workflows.Run) bool { return r.ID != run })
 }
 
 // Events returns what has happened so far, in order.
