@@ -16,12 +16,14 @@ import (
 )
 
 // Run runs all scripts.
-func Run(t *testing.T) {
-	testscript.Run(t, testscript.Params{
+func Run(t *testing.T) { testscript.Run(t, params()) }
+
+func params() testscript.Params {
+	return testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
-	})
+	}
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -66,6 +67,7 @@ type Server struct {
 	Fail func(method, path string) *apierrors.StatusError
 
 	t       testing.TB
+	refuse  atomic.Int32
 	http    *httptest.Server
 	kinds   map[schema.GroupVersionResource]Kind
 	mu      sync.Mutex
@@ -92,6 +94,31 @@ func New(t testing.TB, kinds ...Kind) *Server {
 
 // Config returns the configuration of a client without a limit of its own.
 func (s *Server) Config() *rest.Config { return &rest.Config{Host: s.http.URL, QPS: -1} }
+
+// Kubeconfig returns a file that leads to the server, as KUBECONFIG names it.
+func (s *Server) Kubeconfig() string {
+	return fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: test
+contexts: [{name: test, context: {cluster: test, user: test}}]
+clusters: [{name: test, cluster: {server: %q}}]
+users: [{name: test, user: {}}]
+`, s.http.URL)
+}
+
+// Refuse has every request answered with a status from now on: 403, as where a
+// right is lacking, or another one. With 0 the server works again.
+func (s *Server) Refuse(code int) { s.refuse.Store(int32(code)) }
+
+func refusal(code int, r *http.Request) *metav1.Status {
+	reason, message := metav1.StatusReasonServiceUnavailable, "the server is starting"
+	if code == http.StatusForbidden {
+		parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+		reason = metav1.StatusReasonForbidden
+		message = fmt.Sprintf("%[1]s is forbidden: User \"system:serviceaccount:self-scaling:test\" cannot %[2]s resource %[1]q", parts[len(parts)-1], strings.ToLower(r.Method))
+	}
+	return &metav1.Status{Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message}
+}
 
 // Writes returns the requests that changed something since the last call, as in
 // "PATCH horizontalpodautoscalers/web".
@@ -143,6 +170,22 @@ func (s *Server) Get(resource, namespace, name string) *unstructured.Unstructure
 	return nil
 }
 
+// YAML is [Server.Get] without the fields that a server keeps for itself; empty
+// where there is no object.
+func (s *Server) YAML(resource, namespace, name string) string {
+	o := s.Get(resource, namespace, name)
+	if o == nil {
+		return ""
+	}
+	o.SetManagedFields(nil)
+	o.SetResourceVersion("")
+	data, err := yaml.Marshal(o.Object)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(data)
+}
+
 // Delete removes an object without a trace.
 func (s *Server) Delete(resource, namespace, name string) {
 	s.mu.Lock()
@@ -176,6 +219,10 @@ func (s *Server) resource(apiVersion, kind string) (schema.GroupVersionResource,
 
 // ServeHTTP serves discovery and the resources.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if code := int(s.refuse.Load()); code != 0 {
+		answer(w, code, refusal(code, r))
+		return
+	}
 	if s.Fail != nil {
 		if err := s.Fail(r.Method, r.URL.Path); err != nil {
 			answer(w, int(err.ErrStatus.Code), &err.ErrStatus)

@@ -43,6 +43,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	neturl "net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ type Options struct {
 // its API.
 type Source struct {
 	api  v1.API
-	url  string
+	url  string // as messages name it
 	opts Options
 }
 
@@ -106,9 +107,18 @@ func New(url string, opts Options) (*Source, error) {
 	}
 	client, err := api.NewClient(api.Config{Address: url, RoundTripper: cmp.Or[http.RoundTripper](opts.Transport, api.DefaultRoundTripper)})
 	if err != nil || !strings.Contains(url, "://") {
-		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "Prometheus must be an http or https URL, but is %q", url)
+		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "Prometheus must be an http or https URL, but is %q", redacted(url))
 	}
-	return &Source{v1.NewAPI(client), url, opts}, nil
+	return &Source{v1.NewAPI(client), redacted(url), opts}, nil
+}
+
+// redacted returns a URL without the password that may be in it, for messages.
+func redacted(text string) string {
+	u, err := neturl.Parse(text)
+	if err != nil {
+		return "Prometheus"
+	}
+	return u.Redacted()
 }
 
 // Query is one question, whose answer is one number a component and bucket.

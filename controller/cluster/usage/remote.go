@@ -60,7 +60,7 @@ var _ collector.Source = (*Remote)(nil)
 // NewRemote returns a source that has asked nobody yet.
 func NewRemote(client *cluster.Client, opts RemoteOptions) (*Remote, error) {
 	if opts.Namespace == "" {
-		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "namespace of the controller must not be empty")
+		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "flag -namespace must name the namespace of the controller")
 	}
 	if s, err := labels.Parse(opts.Selector); err != nil || s.Empty() {
 		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "selector of the controller's pods must be a label selector such as app=controller, but is %q", opts.Selector)
