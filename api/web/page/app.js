@@ -1,10 +1,11 @@
 // The page's frame: which view is shown, the header, and what is wrong with the
 // server as a whole.
 
-import {html, render, useEffect, useState} from './lib.js';
+import {html, render, useEffect, useRef, useState} from './lib.js';
 import * as client from './client.js';
 import * as format from './format.js';
-import {setClock, useNow, useQuery, useServer} from './data.js';
+import * as model from './model.js';
+import {setStatus, useNow, useQuery, useServer} from './data.js';
 import * as settings from './settings.js';
 import {Badge, Choice, Empty, Heading, Toasts} from './ui.js';
 import {Components} from './views/components.js';
@@ -24,8 +25,7 @@ function route() {
     }
   });
   if (view === '' || (view === 'components' && rest.length === 0)) return {tab: 'components', view: html`<${Components} />`};
-  if (view === 'components' && rest.length === 2) return {tab: view, view: html`<${Component} key=${location.hash} id=${{service: rest[0], component: rest[1]}} />`};
-  if (view === 'components' && rest.length === 3) return {tab: view, view: html`<${Component} key=${location.hash} id=${{namespace: rest[0], service: rest[1], component: rest[2]}} />`};
+  if (view === 'components' && rest.length === 3) return {tab: view, view: html`<${Component} key=${location.hash} id=${model.parse(rest)} />`};
   if (view === 'decisions' && rest.length === 0) return {tab: view, view: html`<${Decisions} />`};
   if (view === 'runs' && rest.length === 0) return {tab: view, view: html`<${Runs} />`};
   if (view === 'runs' && rest.length === 1) return {tab: view, view: html`<${Run} key=${rest[0]} id=${rest[0]} />`};
@@ -46,7 +46,7 @@ function App() {
   }, []);
   const status = useQuery('status', async signal => {
     const {body} = await client.get('status', {signal});
-    setClock(format.instant(body.now), body.speed ?? 1);
+    setStatus(body);
     return body;
   });
   const {tab, view} = route(hash);
@@ -97,7 +97,22 @@ function Freshness({status}) {
 
 function Settings() {
   const {theme, zone} = settings.useSettings();
-  return html`<details class="menu"><summary aria-label="Settings"><svg viewBox="0 0 20 20" width="18" height="18" aria-hidden="true"><path class="stroke" d="M3 6h8M15 6h2M3 14h2M9 14h8" /><circle class="stroke" cx="13" cy="6" r="2" /><circle class="stroke" cx="7" cy="14" r="2" /></svg></summary>
+  const menu = useRef();
+  useEffect(() => {
+    const outside = e => { if (!menu.current.contains(e.target)) menu.current.open = false; };
+    const escape = e => {
+      if (e.key !== 'Escape' || !menu.current.open) return;
+      menu.current.open = false;
+      menu.current.firstElementChild.focus();
+    };
+    document.addEventListener('pointerdown', outside);
+    document.addEventListener('keydown', escape);
+    return () => {
+      document.removeEventListener('pointerdown', outside);
+      document.removeEventListener('keydown', escape);
+    };
+  }, []);
+  return html`<details class="menu" ref=${menu}><summary aria-label="Settings"><svg viewBox="0 0 20 20" width="18" height="18" aria-hidden="true"><path class="stroke" d="M3 6h8M15 6h2M3 14h2M9 14h8" /><circle class="stroke" cx="13" cy="6" r="2" /><circle class="stroke" cx="7" cy="14" r="2" /></svg></summary>
     <div class="menu-body">
       <p class="menu-title">Colours</p>
       <${Choice} small label="Colours" value=${theme} onChoose=${v => settings.set({theme: v})} options=${[{value: 'system', label: 'System'}, {value: 'light', label: 'Light'}, {value: 'dark', label: 'Dark'}]} />

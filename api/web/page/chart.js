@@ -81,7 +81,7 @@ export function Chart({label, times, lines, from, to, now, height, write, sync, 
       bands: lines.flatMap((l, i) => (l.below === undefined ? [] : [{series: [i + 1, l.below + 1], fill: translucent(colour(probe, l.colour), 0.16)}])),
       hooks: {
         drawClear: [u => shadeFuture(u, state.current.now, colour(probe, 'future'))],
-        draw: [u => markNow(u, state.current.now, marker, text, font)],
+        draw: [u => markNow(u, state.current.now, marker, font)],
         setCursor: [u => setCursor(u.cursor.idx ?? null)],
       },
     };
@@ -120,6 +120,28 @@ export function Chart({label, times, lines, from, to, now, height, write, sync, 
   </figure>`;
 }
 
+// Spark is a line without axes: what was used, and what is forecast. It adds
+// nothing for those who cannot see it, because the component's own page has the
+// numbers.
+export function Spark({times, lines, from, to, now}) {
+  const place = useRef();
+  const colours = useColours();
+  useLayoutEffect(() => {
+    const probe = place.current;
+    const off = {show: false};
+    const marker = colour(probe, 'now');
+    const u = new uPlot({
+      width: 128, height: 30, padding: [2, 0, 2, 0], legend: off, cursor: off, axes: [off, off], select: off,
+      scales: {x: {time: true, range: [from, to]}, y: {range: (_, __, high) => [0, high || 1]}},
+      series: [{}, ...lines.map(l => ({stroke: colour(probe, l.colour), width: 1.25, points: off}))],
+      hooks: {drawClear: [chart => shadeFuture(chart, now, colour(probe, 'future'))], draw: [chart => drawNow(chart, now, marker)]},
+    }, [times, ...lines.map(l => l.values)], probe);
+    probe.style.color = '';
+    return () => u.destroy();
+  }, [times, lines, from, to, now, colours]);
+  return html`<div class="spark" ref=${place} aria-hidden="true" />`;
+}
+
 // times24 labels the time axis: clock times, and the day where it changes.
 function times24(u, splits, _, space, incr) {
   let before = '';
@@ -146,26 +168,36 @@ function shadeFuture(u, now, fill) {
   u.ctx.restore();
 }
 
-function markNow(u, now, stroke, text, font) {
-  if (!now) return;
+// drawNow draws the line between what was and what will be, and returns where.
+function drawNow(u, now, stroke) {
+  if (!now) return null;
   const x = Math.round(u.valToPos(now, 'x', true));
-  if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) return;
+  if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) return null;
   const {ctx} = u;
-  const ratio = devicePixelRatio;
   ctx.save();
   ctx.strokeStyle = stroke;
-  ctx.lineWidth = 1.5 * ratio;
+  ctx.lineWidth = 1.25 * devicePixelRatio;
   ctx.setLineDash([]);
   ctx.beginPath();
   ctx.moveTo(x, u.bbox.top);
   ctx.lineTo(x, u.bbox.top + u.bbox.height);
   ctx.stroke();
+  ctx.restore();
+  return x;
+}
+
+function markNow(u, now, stroke, font) {
+  const x = drawNow(u, now, stroke);
+  if (x === null) return;
+  const ratio = devicePixelRatio;
+  const {ctx} = u;
+  ctx.save();
   ctx.font = font.replace(/[\d.]+px/, `600 ${10.5 * ratio}px`);
   ctx.fillStyle = stroke;
   ctx.textBaseline = 'top';
-  const near = x + 30 * ratio > u.bbox.left + u.bbox.width;
-  ctx.textAlign = near ? 'right' : 'left';
-  ctx.fillText('now', x + (near ? -4 : 4) * ratio, u.bbox.top + 2 * ratio);
+  const left = x + 34 * ratio > u.bbox.left + u.bbox.width;
+  ctx.textAlign = left ? 'right' : 'left';
+  ctx.fillText('now', x + (left ? -4 : 4) * ratio, u.bbox.top + 2 * ratio);
   ctx.restore();
 }
 
@@ -175,7 +207,7 @@ function Legend({lines, times, at, write, zone}) {
   return html`<figcaption class="legend">
     ${lines.map((l, i) => l.hidden ? null : html`<span class="key" key=${i}>
       <span class=${`swatch ${l.below !== undefined ? 'area' : l.dash ? 'dashed' : ''} c-${l.colour}`} aria-hidden="true" />${l.label}
-      ${d && html`<b class="num">${l.tell ? l.tell(at) : valueAt(l, at, write)}</b>`}
+      <b class=${`num ${l.below === undefined ? '' : 'two'}`}>${d ? (l.tell ? l.tell(at) : valueAt(l, at, write)) : ''}</b>
     </span>`)}
     <span class="when num">${d ? format.dayAndClock(d, zone) : ''}</span>
   </figcaption>`;

@@ -85,19 +85,35 @@ async function problem(answer) {
   return new Problem(answer.status, title, [detail, ...more].filter(Boolean).join('; '), errors ?? []);
 }
 
-// get returns what lies at a path, with its ETag. Given what an earlier call
-// returned it may return the same again, without it being sent.
+// get returns what lies at a path, with its ETag. Given what an earlier call for
+// the same path returned, it may return that again without it being sent.
 export async function get(path, {signal, previous} = {}) {
-  const answer = await send(path, {signal, headers: headers(previous?.etag ? {'If-None-Match': previous.etag} : {})});
-  if (answer.status === 304 && previous) return previous;
+  const known = previous?.path === path && previous.etag;
+  const answer = await send(path, {signal, cache: 'no-store', headers: headers(known ? {'If-None-Match': previous.etag} : {})});
+  if (answer.status === 304 && known) return previous;
   if (!answer.ok) throw await problem(answer);
-  return {body: await answer.json(), etag: answer.headers.get('ETag') ?? '', headers: answer.headers};
+  return {path, body: await answer.json(), etag: answer.headers.get('ETag') ?? ''};
+}
+
+// list reads the first pages of a list, each with limit entries, and says
+// whether there are more. It takes what it returned before in the manner of
+// get.
+export async function list(path, {limit, pages, ...parameters}, {signal, previous} = {}) {
+  const parts = [];
+  let cursor;
+  do {
+    const part = await get(query(path, {...parameters, limit, cursor}), {signal, previous: previous?.parts[parts.length]});
+    parts.push(part);
+    cursor = part.body.next;
+  } while (cursor && parts.length < pages);
+  if (previous?.parts.length === parts.length && parts.every((p, i) => p === previous.parts[i])) return previous;
+  return {parts, items: parts.flatMap(p => p.body.items), more: Boolean(cursor)};
 }
 
 // change sends a body, on the condition that what is there still has the ETag.
 export async function change(method, path, body, {etag, key} = {}) {
   const more = {'X-Requested-With': 'self-scaling'};
-  if (body !== undefined) more['Content-Type'] = 'application/json';
+  if (body !== undefined) more['Content-Type'] = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
   if (etag) more['If-Match'] = etag;
   if (key) more['Idempotency-Key'] = key;
   const answer = await send(path, {method, headers: headers(more), body: body === undefined ? undefined : JSON.stringify(body)});

@@ -8,7 +8,7 @@ import {instant} from './format.js';
 // The server's clock. It is not the browser's: a browser may be wrong, and a
 // demonstration runs faster than time. Between two answers it goes on at the
 // speed that the server says.
-const server = {at: null, seen: 0, speed: 1, reachable: true, stale: null, write: true};
+const server = {at: null, seen: 0, speed: 1, reachable: true, write: false};
 const listeners = new Set();
 const changed = () => listeners.forEach(f => f());
 
@@ -26,29 +26,36 @@ export function now() {
   return new Date(server.at.getTime() + (performance.now() - server.seen) * server.speed);
 }
 
-// setClock takes the server's word for what time it is.
-export function setClock(at, speed = 1) {
-  if (!at) return;
-  server.at = at;
+// setStatus takes the server's word for what time it is and what the reader may
+// do.
+export function setStatus(status) {
+  server.at = instant(status.now);
   server.seen = performance.now();
-  server.speed = speed;
+  server.speed = status.speed || 1;
+  if (server.write !== status.write) {
+    server.write = status.write;
+    changed();
+  }
 }
 
 // pace is how often live data is asked for, in milliseconds: often enough that
 // accelerated time moves before the eye.
 export const pace = () => (server.speed > 1 ? 2000 : 10_000);
 
-// useNow returns the server's time, anew every period milliseconds.
+// useNow returns the server's time, anew every period milliseconds; more often
+// where it runs faster.
 export function useNow(period = 1000) {
   const [value, update] = useState(now);
+  const every = server.speed > 1 ? Math.min(period, 1000) : period;
   useEffect(() => {
-    const timer = setInterval(() => update(now()), period);
+    const timer = setInterval(() => update(now()), every);
     return () => clearInterval(timer);
-  }, [period]);
+  }, [every]);
   return value;
 }
 
-// useServer returns whether the API answers.
+// useServer returns whether the API answers (reachable) and whether the reader
+// may change anything (write).
 export function useServer() {
   const [, update] = useState(0);
   useEffect(() => {
@@ -121,7 +128,5 @@ export function useQuery(key, load, {every} = {}) {
 // useGet is useQuery for one path of the API. Its data is the answer's body.
 export function useGet(path, options) {
   const q = useQuery(path, (signal, previous) => client.get(path, {signal, previous}), options);
-  return {...q, data: q.data?.body, etag: q.data?.etag, headers: q.data?.headers};
+  return {...q, data: q.data?.body};
 }
-
-export {instant};

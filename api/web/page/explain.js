@@ -18,7 +18,7 @@ export function Explanation({decision}) {
   const steps = words.explain(decision, zone);
   return html`<div class="explanation">
     <ol>${steps.map((s, i) => html`<li key=${i} class=${`step ${s.kind} ${s.decisive ? 'decisive' : ''}`}>
-      <div class="step-text"><h4>${s.title}</h4><p>${s.text}</p>${s.sum && html`<p class="sum num">${s.sum}</p>`}</div>
+      <div class="step-text"><p class="step-title">${s.title}</p><p>${s.text}</p>${s.sum && html`<p class="sum num">${s.sum}</p>`}</div>
       <div class="step-number num">${number(s)}</div>
     </li>`)}</ol>
     <dl class="facts small">

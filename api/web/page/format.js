@@ -95,7 +95,7 @@ export function instant(text) {
 export function ago(then, now) {
   if (!then || !now) return unknown;
   const ms = now - then;
-  if (Math.abs(ms) < 5000) return 'now';
+  if (Math.abs(ms) < 5000) return 'just now';
   const s = Math.abs(ms) / 1000;
   const text = s < 60 ? `${Math.round(s)} s`
     : s < 3600 ? `${Math.round(s / 60)} min`
@@ -140,3 +140,6 @@ export function zoneName(zone) {
 export function componentName(id) {
   return id.namespace ? `${id.namespace}/${id.service}/${id.component}` : `${id.service}/${id.component}`;
 }
+
+// autoscaler shortens the name of an autoscaler's kind, which everybody knows.
+export const autoscaler = name => (name ?? '').replace(/^HorizontalPodAutoscaler\//, 'HPA ').replace('/', ' ');

@@ -4,40 +4,62 @@
 import * as client from './client.js';
 import {componentName, instant} from './format.js';
 
-// path is a component's place below a resource of the API.
-export const path = id => (id.namespace ? client.segments(id.namespace, id.service, id.component) : client.segments(id.service, id.component));
+// path is a component's place below a resource of the API, where "-" stands for
+// no namespace; servicePath is a service's.
+export const path = id => client.segments(id.namespace || '-', id.service, id.component);
+export const servicePath = id => client.segments(id.namespace || '-', id.service);
 
 // hash is a component's place in this page.
 export const hash = id => `#/components/${path(id)}`;
 
-// component reads one component of v1/components.
+// parse reads what hash wrote.
+export const parse = ([namespace, service, component]) => ({namespace: namespace === '-' ? '' : namespace, service, component});
+
+// component reads one component of v1/components. raised says that its floor
+// lies above the operator's own number now; would, that it would in Auto.
 export function component(raw) {
-  const id = raw.id;
+  const decision = raw.decision ?? null;
+  const above = decision !== null && decision.minReplicas > raw.policy.minReplicas;
   return {
     ...raw,
-    id,
-    key: componentName(id),
+    key: componentName(raw.id),
     mode: raw.policy.mode,
-    decision: raw.decision ?? null,
+    fixed: !raw.policyVersion,
+    decision,
+    raised: above && decision.applied,
+    would: above && !decision.applied,
   };
 }
 
-// history turns the buckets of v1/history into columns.
+// since is the start of the bucket that lies some hours before an instant. It
+// stays the same for a while, so that the same is asked for again.
+export function since(at, hours) {
+  const bucket = 15 * 60e3;
+  return new Date(Math.floor((at - hours * 3600e3) / bucket) * bucket);
+}
+
+// history turns the buckets of v1/history into columns. What was not measured
+// is null, so that a line breaks there.
 export function history(raw, resource) {
-  const columns = {times: [], mean: [], peak: [], replicas: [], request: []};
-  for (const b of raw.buckets ?? []) {
-    const usage = b[resource];
-    columns.times.push(instant(b.start) / 1000);
+  const columns = {times: [], mean: [], peak: [], replicas: []};
+  const add = (time, usage, replicas) => {
+    columns.times.push(time);
     columns.mean.push(usage?.mean ?? null);
     columns.peak.push(usage?.max ?? null);
-    columns.replicas.push(b.replicas ?? null);
-    columns.request.push((resource === 'memory' ? b.memoryRequest : b.cpuRequest) ?? null);
+    columns.replicas.push(replicas ?? null);
+  };
+  let expected = null;
+  for (const b of raw?.buckets ?? []) {
+    const time = instant(b.start) / 1000;
+    if (expected !== null && time > expected) add(expected, null, null);
+    add(time, b[resource], b.replicas);
+    expected = time + raw.stepSeconds;
   }
   return columns;
 }
 
-// row returns, per step of a forecast, the quantile of a level, interpolated as
-// the server does.
+// quantile returns, per step of a forecast, the quantile of a level: that of the
+// nearest two levels, as the server reads it.
 export function quantile(forecast, rows, level) {
   const levels = forecast.levels;
   let hi = levels.findIndex(l => l >= level);

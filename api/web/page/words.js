@@ -1,7 +1,7 @@
 // What the machine words of the API mean, in sentences for operators. Plain
 // functions: they see records as the API sends them and return text.
 
-import {capital, clock, count, instant, percent, quantity, resourceName} from './format.js';
+import {autoscaler, capital, clock, count, instant, percent, quantity, resourceName} from './format.js';
 
 // reasons gives, per reason code of a decision, a short title, what it means
 // and how it should look: "good" acts on a forecast, "quiet" is as wanted,
@@ -125,15 +125,15 @@ function outcome(d, at) {
 export function confirmAuto(components) {
   const one = components.length === 1 ? components[0] : null;
   const points = [];
-  if (one?.owned) {
-    points.push('There is no HPA for it yet: self-scaling creates one, with CPU and memory utilisation targets, and deletes it when you leave Auto.');
+  if (one && !one.autoscaler) {
+    points.push('No autoscaler is known for it. Where it has none, self-scaling creates an HPA with targets for CPU and memory utilization, and deletes it when you leave Auto.');
   } else {
-    points.push(`self-scaling writes one field, minReplicas of ${one?.hpa ? `the HPA ${one.hpa}` : 'each HPA'}, ahead of a forecast rise.`);
+    points.push(`self-scaling writes one field, minReplicas of ${one ? autoscaler(one.autoscaler) : 'each autoscaler'}, ahead of a forecast rise.`);
   }
   points.push(one
     ? `The floor stays between your minReplicas (${one.policy.minReplicas}) and your maxReplicas (${one.policy.maxReplicas}).`
     : 'Each floor stays between your own minReplicas and maxReplicas.');
-  points.push('Your HPA goes on reacting above the floor as before.');
+  points.push('The HPA goes on reacting above the floor as before.');
   points.push('A floor expires on its own. When you leave Auto, or when forecasts stop, your own minReplicas comes back.');
   return points;
 }

@@ -1,49 +1,113 @@
-// How far off the forecasts were, against simply repeating yesterday.
+// How far off the forecasts were, against simply repeating the day before, and
+// the models that make them.
 
 import {html, useMemo} from '../lib.js';
+import * as client from '../client.js';
 import * as format from '../format.js';
 import * as model from '../model.js';
 import {Chart, Table} from '../chart.js';
-import {useGet} from '../data.js';
+import {useGet, useQuery} from '../data.js';
 import {useSettings} from '../settings.js';
-import {Badge, Empty, Heading, Loaded} from '../ui.js';
+import {Badge, Empty, Fact, Heading, Loaded, Time} from '../ui.js';
+
+const bases = {
+  backtest: 'Before each training is accepted, its forecasters are tried on the newest day, which none of them has seen.',
+  realised: 'Each forecast is kept, and held against what then really happened.',
+};
+
+// pages is how many pages of components are read.
+const pages = 4;
 
 export function Accuracy() {
-  const {zone} = useSettings();
-  const query = useGet('accuracy');
+  const query = useQuery('accuracy', async signal => {
+    let {body} = await client.get(client.query('accuracy', {limit: 500}), {signal});
+    const data = body;
+    for (let i = 1; i < pages && body.next; i++) {
+      body = (await client.get(client.query('accuracy', {limit: 500, cursor: body.next}), {signal})).body;
+      data.components.push(...body.components);
+    }
+    return data;
+  });
+  const models = useGet('models');
   return html`
     <${Heading}>Accuracy<//>
-    <p class="lead">Each forecast is kept and held against what then really happened. The yardstick is seasonal naive: repeating yesterday. Below 1, the forecasts were closer.</p>
+    <p class="lead">${bases[query.data?.basis] ?? ''} The yardstick is seasonal naive: repeating what was a day ago. Below 1 the forecasts were closer.</p>
     <${Loaded} query=${query} what="The accuracy" rows=${6}>${data => data.points.length === 0
-      ? html`<${Empty} title="Nothing to compare yet">A forecast can be judged once what it forecast has happened.<//>`
-      : html`<${Over} data=${data} zone=${zone} /><${PerComponent} items=${data.components} />`}<//>`;
+      ? html`<div class="card"><${Empty} title="Nothing to compare yet">A forecast can be judged once what it forecast has happened.<//></div>`
+      : html`<${Summary} data=${data} /><${Over} data=${data} />`}<//>
+    <${Loaded} query=${models} what="The models" rows=${3}>${data => html`<${Models} data=${data} />`}<//>
+    ${query.data?.components.length > 0 && html`<${PerComponent} items=${query.data.components} />`}`;
 }
 
-function Over({data, zone}) {
+// ratio is a series' error in units of seasonal naive's; null where that made
+// none, because nothing can be said then.
+const ratio = i => (i.naive > 0 ? i.mae / i.naive : null);
+
+function Summary({data}) {
+  const newest = data.points.at(-1);
+  const judged = data.components.filter(i => ratio(i) !== null);
+  const closer = judged.filter(i => i.mae < i.naive).length;
+  const better = 1 - newest.ratio;
+  return html`<dl class="tiles">
+    <div><dt>Newest</dt><dd><b class="num">${format.number(newest.ratio, 2)}</b><span>of seasonal naive's error: ${better >= 0 ? `${format.percent(better)} closer` : `${format.percent(-better)} further off`}</span></dd></div>
+    <div><dt>Closer than seasonal naive</dt><dd><b class="num">${closer}</b><span>of ${format.count(judged.length, 'series', 'series')}</span></dd></div>
+    <div><dt>Judged</dt><dd><b class="num">${newest.series}</b><span>series, <${Time} at=${newest.time} /></span></dd></div>
+  </dl>`;
+}
+
+function Over({data}) {
+  const {zone} = useSettings();
   const {times, lines} = useMemo(() => {
-    const times = data.points.map(p => format.instant(p.time) / 1000);
-    return {times, lines: [
-      {label: 'Seasonal naive', values: times.map(() => 1), colour: 'line-bound', width: 1.5, dash: [5, 4]},
-      {label: 'Forecasts', values: data.points.map(p => p.ratio ?? null), colour: 'line-forecast', width: 2, points: times.length < 40},
+    const at = data.points.map(p => format.instant(p.time) / 1000);
+    return {times: at, lines: [
+      {label: 'Seasonal naive', values: at.map(() => 1), colour: 'line-bound', width: 1.5, dash: [5, 4]},
+      {label: 'Forecasts', values: data.points.map(p => p.ratio ?? null), colour: 'line-forecast', width: 2, points: at.length < 40},
     ]};
   }, [data]);
+  const rows = () => data.points.map(p => [format.dayAndClock(format.instant(p.time), zone), format.number(p.ratio, 3), String(p.series)]).reverse();
+  const around = times.length === 1 ? 43200 : 0; // a single point stands in the middle
   return html`<section class="card charts" aria-labelledby="over">
     <h2 id="over">Error relative to seasonal naive</h2>
-    <${Chart} label="Error of the forecasts relative to seasonal naive, over time" times=${times} lines=${lines} from=${times[0]} to=${times.at(-1)} height=${220} write=${v => format.number(v, 2)} />
-    <${Table} caption="Error relative to seasonal naive" columns=${['Time', 'Relative error']} rows=${() => data.points.map(p => [format.dayAndClock(format.instant(p.time), zone), format.number(p.ratio, 3)])} />
+    <${Chart} label="Error of the forecasts relative to seasonal naive, over time. The table below has the same numbers." times=${times} lines=${lines}
+      from=${times[0] - around} to=${times.at(-1) + around} height=${220} write=${v => format.number(v, 2)} />
+    <${Table} caption="Error relative to seasonal naive" columns=${['Time', 'Relative error', 'Series']} rows=${rows} />
+  </section>`;
+}
+
+function Models({data}) {
+  if (data.items.length === 0) return html`<div class="card"><${Empty} title="No model yet">Until the first training the simple forecasters do the work.<//></div>`;
+  return html`<section class="card" aria-labelledby="models">
+    <h2 id="models">Models in use</h2>
+    <dl class="facts">
+      <${Fact} name="Training"><span class="num">${data.number}</span>${data.accepted && html` by <a href=${`#/runs/${encodeURIComponent(data.accepted)}`}>${data.accepted}</a>`}<//>
+      <${Fact} name="Learned from data until"><${Time} at=${data.until} /><//>
+      <${Fact} name="Shards"><span class="num">${data.items.length}</span><//>
+      <${Fact} name="With a network"><span class="num">${data.items.filter(m => m.weightsSum).length}</span><//>
+    </dl>
+    <details class="as-table"><summary>Show each shard</summary>
+      <div class="scroll" tabindex="0" role="region" aria-label="Models by shard"><table>
+        <thead><tr><th scope="col">Shard</th><th scope="col">Network</th><th scope="col">Verdict</th><th scope="col" class="right">Series</th></tr></thead>
+        <tbody>${data.items.map(m => html`<tr key=${m.shard}><th scope="row" class="mono">${m.shard}</th><td>${m.weightsSum ? html`<${Badge} look="good">accepted<//>` : html`<${Badge}>none<//>`}</td><td class="wrap">${m.verdict}</td><td class="right num">${m.series}</td></tr>`)}</tbody>
+      </table></div>
+    </details>
   </section>`;
 }
 
 function PerComponent({items}) {
-  return html`<section class="card flush"><table class="list accuracy">
-    <thead><tr><th scope="col">Component</th><th scope="col">Resource</th><th scope="col" class="right">Error</th><th scope="col" class="right">Seasonal naive</th><th scope="col" class="right">Relative</th><th scope="col">Verdict</th></tr></thead>
-    <tbody>${items.map(i => html`<tr key=${`${format.componentName(i.component)} ${i.resource}`}>
-      <th scope="row"><a href=${model.hash(i.component)}>${i.component.component}</a><span class="sub">${i.component.service}</span></th>
-      <td data-label="Resource">${format.capital(format.resourceName(i.resource))}</td>
-      <td data-label="Error" class="right num">${format.quantity(i.resource, i.mae)}</td>
-      <td data-label="Seasonal naive" class="right num">${format.quantity(i.resource, i.naive)}</td>
-      <td data-label="Relative" class="right num">${format.number(i.mae / i.naive, 2)}</td>
-      <td data-label="Verdict"><${Badge} look=${i.mae < i.naive ? 'good' : 'warn'}>${i.mae < i.naive ? 'closer' : 'further off'}<//></td>
-    </tr>`)}</tbody>
+  const sorted = useMemo(() => [...items].sort((a, b) => (ratio(b) ?? -1) - (ratio(a) ?? -1)), [items]);
+  return html`<section class="card flush" aria-labelledby="each"><h2 id="each" class="table-title">Each component, the furthest off first</h2><table class="list accuracy">
+    <thead><tr><th scope="col">Component</th><th scope="col">Resource</th><th scope="col">Forecast by</th><th scope="col" class="right">Mean error</th><th scope="col" class="right">Seasonal naive's</th><th scope="col" class="right">Relative</th><th scope="col">Verdict</th></tr></thead>
+    <tbody>${sorted.map(i => {
+      const r = ratio(i);
+      return html`<tr key=${`${format.componentName(i.component)} ${i.resource}`}>
+        <th scope="row"><a href=${model.hash(i.component)}>${i.component.component}</a><span class="sub">${i.component.namespace ? `${i.component.namespace} / ` : ''}${i.component.service}</span></th>
+        <td data-label="Resource">${format.capital(format.resourceName(i.resource))}</td>
+        <td data-label="Forecast by">${i.forecaster}</td>
+        <td data-label="Mean error" class="right num">${format.quantity(i.resource, i.mae)}</td>
+        <td data-label="Seasonal naive's" class="right num">${format.quantity(i.resource, i.naive)}</td>
+        <td data-label="Relative" class="right num">${format.number(r, 2)}</td>
+        <td data-label="Verdict">${r === null ? html`<${Badge}>cannot tell<//>` : html`<${Badge} look=${r < 1 ? 'good' : r > 1 ? 'warn' : 'quiet'}>${r < 1 ? 'closer' : r > 1 ? 'further off' : 'the same'}<//>`}</td>
+      </tr>`;
+    })}</tbody>
   </table></section>`;
 }

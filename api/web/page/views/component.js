@@ -24,16 +24,15 @@ const resources = [{value: 'cpu', label: 'CPU'}, {value: 'memory', label: 'Memor
 
 export function Component({id}) {
   const path = model.path(id);
-  const query = useQuery(`component ${path}`, async signal => {
-    const {body, etag} = await client.get(`components/${path}`, {signal});
-    return {etag, ...model.component(body)};
-  });
-  const decisions = useGet(client.query('decisions', {namespace: id.namespace, service: id.service, component: id.component, limit: 200}));
+  const [range, setRange] = useState(24);
+  const query = useQuery(`component ${path}`, async signal => model.component((await client.get(`components/${path}`, {signal})).body));
+  const limit = Math.min(500, Math.max(96, range * 4));
+  const decisions = useQuery(`decisions ${path} ${limit}`, (signal, previous) => client.list('decisions', {...id, limit, pages: 1}, {signal, previous}));
   return html`
     <nav class="crumbs" aria-label="Breadcrumb"><a href="#/components">Components</a> <span aria-hidden="true">/</span> <span>${id.namespace ? `${id.namespace} / ` : ''}${id.service}</span></nav>
     <${Heading} name=${id.component} actions=${query.data && html`<${ModeSwitch} components=${[query.data]} name=${query.data.key} changed=${() => { query.refresh(); decisions.refresh(); }} />`}>${id.component}<//>
     <${Loaded} query=${query} what="The component" rows=${3}>${c => html`<${Facts} c=${c} />`}<//>
-    <${Charts} id=${id} c=${query.data} decisions=${decisions.data?.items} />
+    <${Charts} id=${id} c=${query.data} decisions=${decisions.data?.items} range=${range} setRange=${setRange} />
     <div class="columns">
       <section class="card" aria-labelledby="why">
         <h2 id="why">Why the floor is what it is</h2>
@@ -44,10 +43,19 @@ export function Component({id}) {
       <section class="card" aria-labelledby="earlier">
         <h2 id="earlier">Earlier decisions</h2>
         <${Loaded} query=${decisions} what="The decisions" rows=${5}>${({items}) => items.length > 1
-          ? html`<${DecisionTable} items=${items.slice(1, 60)} />`
+          ? html`<${Earlier} items=${items.slice(1)} />`
           : html`<${Empty} title="None yet" />`}<//>
       </section>
     </div>`;
+}
+
+// few is how many earlier decisions are shown before the reader asks for all.
+const few = 12;
+
+function Earlier({items}) {
+  const [all, setAll] = useState(false);
+  return html`<${DecisionTable} items=${all ? items : items.slice(0, few)} />
+    ${!all && items.length > few && html`<p class="more after"><button type="button" onClick=${() => setAll(true)}>Show ${items.length - few} more</button></p>`}`;
 }
 
 function Facts({c}) {
@@ -55,10 +63,10 @@ function Facts({c}) {
   const d = c.decision;
   return html`<dl class="facts card">
     <${Fact} name="Replicas now"><b class="num">${c.currentReplicas ?? format.unknown}</b><//>
-    <${Fact} name=${d && !d.applied && d.minReplicas !== p.minReplicas ? 'Floor it would set' : 'Floor'}><b class="num">${d ? d.minReplicas : p.minReplicas}</b> ${d && html`<${ReasonBadge} code=${d.reason} />`}<//>
+    <${Fact} name=${c.would ? 'Floor it would set' : 'Floor'}><b class="num">${d ? d.minReplicas : p.minReplicas}</b> ${d && html`<${ReasonBadge} code=${d.reason} />`}<//>
     <${Fact} name="Your bounds"><span class="num">${p.minReplicas}–${p.maxReplicas}</span><//>
-    <${Fact} name="Target">${c.target ? `${c.target.kind} ${c.target.name}` : format.unknown}<//>
-    <${Fact} name="Autoscaler">${c.autoscaler ?? 'none yet'}<//>
+    <${Fact} name="Target">${c.target?.name ? `${c.target.kind}/${c.target.name}` : format.unknown}<//>
+    <${Fact} name="Autoscaler">${format.autoscaler(c.autoscaler) || 'none'}${c.owned && html` <span class="sub">made by self-scaling</span>`}<//>
     <${Fact} name="Target utilization" title="The share of a pod's request that should be in use, and that its peak may use">CPU ${format.percent(p.cpuUtilization)} · memory ${format.percent(p.memoryUtilization)} · peak ${format.percent(p.peakUtilization, 3)}<//>
     <${Fact} name="Quantile" title="The level of the forecast that the floor must serve">${format.percent(p.quantile, 3)}<//>
     <${Fact} name="Lead time" title="How long a pod needs from its creation to Ready">${format.span((format.seconds(p.leadTime) ?? NaN) * 1000)}<//>
@@ -67,17 +75,15 @@ function Facts({c}) {
   </dl>`;
 }
 
-function Charts({id, c, decisions}) {
+function Charts({id, c, decisions, range, setRange}) {
   const path = model.path(id);
   const {zone} = useSettings();
   const [resource, setResource] = useState('cpu');
-  const [range, setRange] = useState(24);
   const now = useNow(5000) / 1000;
   const ahead = ranges.find(r => r.value === range).ahead;
-  const history = useQuery(`history ${path} ${range}`, async signal => {
-    const from = new Date(Math.floor((serverNow() - range * hour * 1000) / 900e3) * 900e3);
-    return (await client.get(client.query(`history/${path}`, {from}), {signal})).body;
-  });
+  const answer = useQuery(`history ${path} ${range}`, (signal, previous) =>
+    client.get(client.query(`history/${path}`, {from: model.since(serverNow(), range)}), {signal, previous}));
+  const history = {...answer, data: answer.data?.body};
   const forecast = useGet(client.query(`forecasts/${path}`, {resource}));
   const drawn = useMemo(() => draw({resource, history: history.data, forecast: forecast.data, decisions, c}), [resource, history.data, forecast.data, decisions, c]);
   const from = now - range * hour;
@@ -107,10 +113,10 @@ function Charts({id, c, decisions}) {
 
 // draw lays history, forecast and decisions over one line of instants.
 function draw({resource, history, forecast, decisions, c}) {
-  const past = model.history(history ?? {}, resource);
+  const past = model.history(history, resource);
   const future = {times: [], median: [], low: [], high: [], peak: []};
   if (forecast) {
-    const step = format.seconds(forecast.step);
+    const step = forecast.stepSeconds;
     const origin = format.instant(forecast.origin) / 1000;
     future.times = forecast.values.map((_, i) => origin + i * step);
     future.median = model.quantile(forecast, forecast.values, 0.5);

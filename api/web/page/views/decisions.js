@@ -14,17 +14,7 @@ const limit = 100;
 export function Decisions() {
   const [pages, setPages] = useState(1);
   const [code, setCode] = useState('');
-  const query = useQuery(`decisions ${code} ${pages}`, async signal => {
-    const items = [];
-    let cursor;
-    for (let i = 0; i < pages; i++) {
-      const {body} = await client.get(client.query('decisions', {limit, cursor, reason: code}), {signal});
-      items.push(...body.items);
-      cursor = body.next;
-      if (!cursor) break;
-    }
-    return {items, more: Boolean(cursor)};
-  });
+  const query = useQuery(`decisions ${code} ${pages}`, (signal, previous) => client.list('decisions', {reason: code, limit, pages}, {signal, previous}));
   return html`
     <${Heading}>Decisions<//>
     <div class="toolbar"><label>Reason <select value=${code} onChange=${e => { setCode(e.currentTarget.value); setPages(1); }}>

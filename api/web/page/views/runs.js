@@ -22,17 +22,7 @@ const isDone = run => !['Pending', 'Running'].includes(run.phase);
 
 export function Runs() {
   const [pages, setPages] = useState(1);
-  const query = useQuery(`runs ${pages}`, async signal => {
-    const items = [];
-    let cursor;
-    for (let i = 0; i < pages; i++) {
-      const {body} = await client.get(client.query('runs', {limit, cursor}), {signal});
-      items.push(...body.items);
-      cursor = body.next;
-      if (!cursor) break;
-    }
-    return {items, more: Boolean(cursor)};
-  });
+  const query = useQuery(`runs ${pages}`, (signal, previous) => client.list('runs', {limit, pages}, {signal, previous}));
   return html`
     <${Heading} actions=${html`<${Starts} />`}>Runs<//>
     <${Loaded} query=${query} what="The runs" rows=${8}>${({items, more}) => items.length === 0
