@@ -98,6 +98,9 @@ type Decision struct {
 	Formula Formula `json:"formula,omitempty"`
 	// Model is the SHA-256 of the model that was used, empty where none was.
 	Model string `json:"model,omitempty"`
+	// Histories says what each resource's history allowed: which forecasters could
+	// take part, and what the others wait for.
+	Histories map[Resource]Grade `json:"histories,omitempty"`
 	// Forecasters names the forecaster that was believed for the first hours,
 	// per resource.
 	Forecasters map[Resource]string `json:"forecasters,omitempty"`

@@ -53,6 +53,7 @@ var ours = map[string][]string{
 	"jobs/inference": {"schemas", "workflows/artifact", "jobs", "jobs/samples", "jobs/models", "jobs/forecasts", "jobs/inference/...", "controller/framework", "controller/framework/runtime"},
 	// What both the trainer and inference compute: no store, no Gorgonia.
 	"jobs/trainer/orderstat": {},
+	"jobs/trainer/ladder":    {"schemas"},
 	"jobs/trainer/bank":      {"schemas", "jobs/trainer/orderstat"},
 	"jobs/trainer/network":   {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
 	"jobs/trainer/fit":       {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
@@ -62,9 +63,9 @@ var ours = map[string][]string{
 	"controller/installation":      {"schemas", "workflows", "controller/schedule"}, // what a chart tells programs
 	"controller/framework":         {"schemas"},
 	"controller/framework/runtime": {"schemas", "controller/framework", "controller/replicas"},
-	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/...", "jobs/trainer/bank"},
+	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/...", "jobs/trainer/bank", "jobs/trainer/ladder"},
 	// The plugins that learn use the arithmetic of the trainer, not the step.
-	"controller/plugins/learned": {"schemas", "controller/framework", "controller/framework/runtime", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
+	"controller/plugins/learned": {"schemas", "controller/framework", "controller/framework/runtime", "jobs/trainer/ladder", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 	"controller/replicas":        {"schemas"}, // arithmetic only
 	"controller/cluster":         {"schemas", "schemas/v1alpha1", "controller/framework", "controller/plugins/manifest", "jobs/collector", "controller/cluster/..."},
 	"controller/sim":             {"schemas", "controller/framework", "controller/replicas", "jobs/collector", "controller/sim/..."},

@@ -39,6 +39,28 @@ func ReadBacktestErrors(state *CycleState, r schemas.Resource, forecaster string
 	return errors
 }
 
+type gradeKey struct{ resource schemas.Resource }
+
+// WriteGrade notes what the history of a resource allows. A filter that judges
+// histories calls it for every resource; the decision records it.
+func WriteGrade(state *CycleState, r schemas.Resource, g schemas.Grade) {
+	state.Write(gradeKey{r}, g)
+}
+
+// ReadGrades returns what [WriteGrade] noted, nil where nothing was.
+func ReadGrades(state *CycleState) map[schemas.Resource]schemas.Grade {
+	var grades map[schemas.Resource]schemas.Grade
+	for _, r := range schemas.Resources() {
+		if v, ok := state.Read(gradeKey{r}); ok {
+			if grades == nil {
+				grades = make(map[schemas.Resource]schemas.Grade)
+			}
+			grades[r], _ = v.(schemas.Grade)
+		}
+	}
+	return grades
+}
+
 type modelKey string
 
 // WriteModel notes the SHA-256 of the model that a forecaster used, in

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/self-scaling/self-scaling/controller/framework"
+	"github.com/self-scaling/self-scaling/jobs/trainer/ladder"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -81,7 +82,8 @@ func (Requests) Filter(_ context.Context, _ *framework.CycleState, c *framework.
 }
 
 // EnoughHistory keeps components out that have not been measured for long
-// enough.
+// enough, and grades the histories of the others: see package
+// jobs/trainer/ladder for what a history allows.
 type EnoughHistory struct {
 	// Minimum is how long ago the oldest measurement must be: a day unless said
 	// otherwise.
@@ -109,7 +111,12 @@ func newEnoughHistory(args []byte) (framework.Plugin, error) {
 func (*EnoughHistory) Name() string { return EnoughHistoryName }
 
 // Filter passes a component with one resource that has history enough.
-func (p *EnoughHistory) Filter(_ context.Context, _ *framework.CycleState, c *framework.Candidate) *framework.Status {
+func (p *EnoughHistory) Filter(_ context.Context, state *framework.CycleState, c *framework.Candidate) *framework.Status {
+	for _, r := range schemas.Resources() {
+		if s := c.Series[r]; s != nil {
+			framework.WriteGrade(state, r, ladder.Judge(s, 0, c.Now))
+		}
+	}
 	why := "nothing was ever measured"
 	for _, r := range schemas.Resources() {
 		s := c.Series[r]
@@ -135,18 +142,18 @@ func (p *EnoughHistory) Filter(_ context.Context, _ *framework.CycleState, c *fr
 		}
 		return nil
 	}
-	return rejected(schemas.InsufficientData, why)
+	return rejected(schemas.InsufficientData, ladder.Insufficient+": "+why)
 }
 
 // FreshSamples keeps components out whose newest measurement is too old.
 type FreshSamples struct {
-	// Maximum is how old the newest measurement may be: an hour unless said
-	// otherwise.
+	// Maximum is how old the newest measurement may be: six hours unless said
+	// otherwise. Up to then the forecasters go without the last values.
 	Maximum framework.Duration `json:"maximum"`
 }
 
 func newFreshSamples(args []byte) (framework.Plugin, error) {
-	p := &FreshSamples{Maximum: framework.Duration(time.Hour)}
+	p := &FreshSamples{Maximum: framework.Duration(ladder.MaxAge)}
 	if err := framework.DecodeArgs(args, p); err != nil {
 		return nil, err
 	}

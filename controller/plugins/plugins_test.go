@@ -87,11 +87,11 @@ func TestFilters(t *testing.T) {
 		{"a longer minimum", plugins.EnoughHistoryName, `{"minimum": "48h"}`, cpu(flat(day)), schemas.InsufficientData},
 
 		{"a sample that ends now", plugins.FreshSamplesName, "", nil, ""},
-		{"a newest sample an hour old", plugins.FreshSamplesName, "", cpu(flat(day), gap(4)), ""},
-		{"a newest sample more than an hour old", plugins.FreshSamplesName, "", cpu(flat(day), gap(5)), schemas.StaleSamples},
-		{"a run long after the last sample", plugins.FreshSamplesName, "", func(c *framework.Candidate) { c.Now = now.Add(61 * time.Minute) }, schemas.StaleSamples},
+		{"a newest sample six hours old", plugins.FreshSamplesName, "", cpu(flat(day), gap(24)), ""},
+		{"a newest sample more than six hours old", plugins.FreshSamplesName, "", cpu(flat(day), gap(25)), schemas.StaleSamples},
+		{"a run long after the last sample", plugins.FreshSamplesName, "", func(c *framework.Candidate) { c.Now = now.Add(6*time.Hour + time.Minute) }, schemas.StaleSamples},
 		{"no samples", plugins.FreshSamplesName, "", func(c *framework.Candidate) { c.Series = nil }, schemas.StaleSamples},
-		{"a longer maximum", plugins.FreshSamplesName, `{"maximum": "2h"}`, cpu(flat(day), gap(8)), ""},
+		{"a shorter maximum", plugins.FreshSamplesName, `{"maximum": "1h"}`, cpu(flat(day), gap(5)), schemas.StaleSamples},
 	} {
 		t.Run(tt.plugin+": "+tt.name, func(t *testing.T) {
 			c := &framework.Candidate{Component: web, Now: now, Policy: schemas.DefaultPolicy(), Requests: schemas.Requests{schemas.CPU: 1},

@@ -256,7 +256,7 @@ func TestRegressionMissingData(t *testing.T) {
 		}
 	}
 	t.Run("an outage of the metrics releases the floor and does not lower it to 1", func(t *testing.T) {
-		c := candidate("api", slices.Concat(whole, gap(8)))
+		c := candidate("api", slices.Concat(whole, gap(25)))
 		c.Previous = &schemas.Decision{Component: c.Component, Time: now.Add(-15 * time.Minute), MinReplicas: 10}
 		d := newFramework(t).Run(t.Context(), "run", []*framework.Candidate{c})[0].Decision
 		if d.MinReplicas != c.Policy.MinReplicas || d.Reason != schemas.StaleSamples {

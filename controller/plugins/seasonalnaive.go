@@ -23,7 +23,8 @@ func (SeasonalNaive) Name() string { return framework.Baseline }
 // Forecast rejects a resource that has not been measured for a day, or so
 // little that less than a quarter of the day's phases are known.
 func (SeasonalNaive) Forecast(_ context.Context, _ *framework.CycleState, c *framework.Candidate, r schemas.Resource, steps int) (*schemas.Forecast, *framework.Status) {
-	s := c.Series[r]
+	measured := c.Series[r].Measured()
+	s := &measured
 	day := schemas.StepsPerDay(s.Step)
 	f, ok := bank.SeasonalNaive(s, day, s.Len(), steps, schemas.DefaultLevels())
 	if !ok {

@@ -117,8 +117,9 @@ func TestSeasonalNaiveOnThinHistory(t *testing.T) {
 		{"one day", flat(day), ""},
 		{"a constant series", flat(5 * day), ""},
 		{"half the buckets missing", slices.Repeat([]float64{1, math.NaN()}, 2*day), ""},
-		{"a quarter of a day known", slices.Concat(gap(day-24), flat(24)), ""},
-		{"less than a quarter of a day known", slices.Concat(gap(day-23), flat(23)), schemas.InsufficientData},
+		{"a quarter of a day known", slices.Concat(flat(1), gap(day-24), flat(23)), ""},
+		{"less than a quarter of a day known", slices.Concat(flat(1), gap(day-23), flat(22)), schemas.InsufficientData},
+		{"a gap before the first day is no history", slices.Concat(gap(5*day), flat(day-1)), schemas.InsufficientData},
 		{"nothing but gaps", gap(5 * day), schemas.InsufficientData},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

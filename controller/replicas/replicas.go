@@ -55,6 +55,9 @@ type Input struct {
 	// cores and bytes: the scale against which a forecast is judged. A resource
 	// that is absent is not judged.
 	Highest map[schemas.Resource]float64
+	// Histories grades what the forecasts were made from, for the record. A
+	// resource that is absent was not graded.
+	Histories map[schemas.Resource]schemas.Grade
 	// Previous is the decision before this one, nil on the first.
 	Previous *schemas.Decision
 }
@@ -88,6 +91,7 @@ func Plan(in Input) schemas.Decision {
 		Time:        in.Now,
 		Policy:      in.Policy,
 		Formula:     in.Formula,
+		Histories:   in.Histories,
 		From:        in.Now,
 		To:          in.Now.Add(in.Interval + in.Policy.LeadTime),
 		MinReplicas: in.Policy.MinReplicas,
@@ -170,6 +174,11 @@ func Conclude(d *schemas.Decision) {
 	if n := len(d.Clamps); n > 0 {
 		c := d.Clamps[n-1]
 		d.Message += fmt.Sprintf("; limited to %d, because %s", c.After, c.Message)
+	}
+	// What is made from little history, or old, is worth less: who reads the
+	// number must see that too.
+	if g, ok := d.Histories[top.Resource]; ok && (g.Rung < schemas.RungNetwork || g.Stale) {
+		d.Message += "; " + g.Message
 	}
 }
 

@@ -102,6 +102,7 @@ func (f *Framework) decide(ctx context.Context, run string, c *framework.Candida
 		Requests:  c.Requests,
 		Forecasts: r.Forecasts,
 		Highest:   highest(c),
+		Histories: framework.ReadGrades(r.state),
 		Previous:  c.Previous,
 	})
 	for _, demand := range d.Demands {

@@ -36,6 +36,9 @@ func (*Bank) Name() string { return schemas.Bank }
 
 // Forecast implements [framework.ForecastPlugin].
 func (p *Bank) Forecast(_ context.Context, state *framework.CycleState, c *framework.Candidate, r schemas.Resource, steps int) (*schemas.Forecast, *framework.Status) {
+	if status := climb(schemas.Bank, c, r, p.season); !status.IsSuccess() {
+		return nil, status
+	}
 	a, status := analyse(state, c, r, steps, p.season)
 	if !status.IsSuccess() {
 		return nil, status
@@ -77,6 +80,9 @@ func (p *Network) Forecast(_ context.Context, state *framework.CycleState, c *fr
 	s := c.Series[r]
 	if s != nil && s.Step != shelf.model.Step {
 		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, fmt.Sprintf("the network was trained on steps of %s, but %s has %s", shelf.model.Step, r, s.Step))
+	}
+	if status := climb(schemas.Network, c, r, p.season); !status.IsSuccess() {
+		return nil, status
 	}
 	a, status := analyse(state, c, r, steps, p.season)
 	if !status.IsSuccess() {
