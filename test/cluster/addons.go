@@ -19,7 +19,7 @@ var manifests embed.FS
 type addon struct {
 	name, namespace string
 	deployments     []string
-	sources         string // folder of its upstream manifests
+	sources         string // folder of its upstream manifests; "": it has none
 }
 
 // installAddons applies the addons and waits until they answer. Our manifests lie
@@ -34,6 +34,7 @@ func (c *cluster) installAddons(ctx context.Context) error {
 		return err
 	}
 	addons := []addon{
+		{name: "coredns", namespace: "kube-system", deployments: []string{"coredns"}},
 		{name: "metrics-server", namespace: "kube-system", deployments: []string{"metrics-server"}, sources: filepath.Join(metrics, "manifests")},
 		{name: "argo", namespace: "argo", deployments: []string{"minio", "workflow-controller", "argo-server"}, sources: filepath.Join(argo, "manifests")},
 	}
@@ -64,8 +65,10 @@ func (c *cluster) install(ctx context.Context, a addon) error {
 		return err
 	}
 	// Module folders are read-only, and kustomize wants its bases near by.
-	if err := os.CopyFS(filepath.Join(dir, "upstream"), os.DirFS(a.sources)); err != nil {
-		return err
+	if a.sources != "" {
+		if err := os.CopyFS(filepath.Join(dir, "upstream"), os.DirFS(a.sources)); err != nil {
+			return err
+		}
 	}
 	entries, err := manifests.ReadDir("manifests/" + a.name)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Images are named localhost/<name>:test: no registry is asked for them.
@@ -21,13 +22,17 @@ func imageName(name string) string { return "localhost/" + name + ":test" }
 // gets one made of this machine's Go.
 const goImage = "localhost/golang:test"
 
-// products tells which images each Dockerfile builds: its targets.
-var products = []struct {
-	dockerfile string
-	targets    []string
-}{
-	{"Dockerfile.collector", []string{"collector", "dataset", "inference"}},
-	{"Dockerfile.trainer", []string{"trainer"}},
+// A product is what one Dockerfile builds: its targets, from the sources in context,
+// both relative to the repository.
+type product struct {
+	dockerfile, context string
+	targets             []string
+}
+
+var products = []product{
+	{"Dockerfile.collector", ".", []string{"collector", "dataset", "inference"}},
+	{"Dockerfile.trainer", ".", []string{"trainer", "selfscale"}},
+	{"test/load/Dockerfile", "test/load", []string{"load"}},
 }
 
 // A part is an image of one program of the cluster's own.
@@ -44,6 +49,7 @@ func (c *cluster) partImages(ctx context.Context) error {
 	for _, p := range []part{
 		{"pause", busybox, `ENTRYPOINT ["/bin/busybox", "sleep", "2147483647"]`},
 		{"busybox", busybox, "COPY busybox /bin/sh\nENV PATH=/bin\nUSER 65532:65532\nENTRYPOINT [\"/bin/sh\"]"},
+		{"coredns", c.tool("coredns"), "USER 65532:65532\nENTRYPOINT [\"/bin/coredns\"]"},
 		{"metrics-server", c.tool("metrics-server"), "USER 65532:65532\nENTRYPOINT [\"/bin/metrics-server\"]"},
 		{"minio", c.tool("minio"), "USER 65532:65532\nENTRYPOINT [\"/bin/minio\"]"},
 		{"workflow-controller", c.tool("workflow-controller"), "ENV PATH=/bin\nUSER 8737:8737\nENTRYPOINT [\"workflow-controller\"]"},
@@ -71,7 +77,7 @@ func (c *cluster) partImages(ctx context.Context) error {
 			return err
 		}
 		archive := dir + ".tar"
-		if err := c.buildImage(ctx, p.name, archive, "--file", filepath.Join(dir, "Dockerfile"), "--timestamp=0", dir); err != nil {
+		if err := c.buildImage(ctx, p.name, archive, "--layers=false", "--no-cache", "--file", filepath.Join(dir, "Dockerfile"), "--timestamp=0", dir); err != nil {
 			return err
 		}
 		if err := errors.Join(c.importImage(ctx, archive), os.RemoveAll(dir)); err != nil {
@@ -87,43 +93,87 @@ func (c *cluster) partImages(ctx context.Context) error {
 // productImages builds the project's images from their Dockerfiles and imports
 // them where the cluster runs; their archives are in the cluster's folder images.
 func (c *cluster) productImages(ctx context.Context) error {
+	return c.eachProduct(ctx, func(p product, target string, args []string) error {
+		began := time.Now()
+		archive := c.file("images/" + target + ".tar")
+		// What the targets of one Dockerfile share is built for the first of them.
+		if err := c.buildImage(ctx, target, archive, append([]string{"--layers"}, args...)...); err != nil {
+			return err
+		}
+		digest, err := hashFile(archive, "")
+		if err != nil {
+			return err
+		}
+		c.log("%s: archive sha256:%s in %.0f s", imageName(target), digest, time.Since(began).Seconds())
+		if c.daemon("containerd").pid() == 0 {
+			return nil
+		}
+		return c.importImage(ctx, archive)
+	})
+}
+
+// reproduce builds the project's images once more, from nothing but the sources and
+// Go's cache, and says which of them differ from those that productImages made.
+func (c *cluster) reproduce(ctx context.Context) error {
+	archive := c.file("images/again.tar")
+	var differ []string
+	err := c.eachProduct(ctx, func(p product, target string, args []string) error {
+		if target != p.targets[0] {
+			return nil // its program was built and compared with the first one's
+		}
+		if err := c.buildImage(ctx, target, archive, append([]string{"--layers=false", "--no-cache"}, args...)...); err != nil {
+			return err
+		}
+		first, err := hashFile(c.file("images/"+target+".tar"), "")
+		if err != nil {
+			return err
+		}
+		second, err := hashFile(archive, "")
+		if err != nil {
+			return err
+		}
+		c.log("%s: first sha256:%s, second sha256:%s", imageName(target), first, second)
+		if first != second {
+			differ = append(differ, target)
+		}
+		return nil
+	})
+	if err == nil && len(differ) > 0 {
+		err = fmt.Errorf("two builds of the same sources differ: %s", strings.Join(differ, ", "))
+	}
+	return errors.Join(err, os.RemoveAll(archive))
+}
+
+// eachProduct calls build for every image of the project, with the arguments that
+// building it takes.
+func (c *cluster) eachProduct(ctx context.Context, build func(p product, target string, args []string) error) error {
 	if err := c.installPackages(ctx); err != nil {
 		return err
 	}
 	if err := c.buildGoImage(ctx); err != nil {
 		return err
 	}
-	caches := []string{}
-	for variable, place := range map[string]string{"GOMODCACHE": "/go/pkg/mod", "GOCACHE": "/root/.cache/go-build"} {
-		out, err := output(ctx, command{dir: c.source}, "go", "env", variable)
+	var mounts []string
+	for _, mount := range []struct{ variable, place string }{
+		{"GOROOT", "/usr/local/go"}, {"GOMODCACHE", "/go/pkg/mod"}, {"GOCACHE", "/root/.cache/go-build"},
+	} {
+		out, err := output(ctx, command{dir: c.source}, "go", "env", mount.variable)
 		if err != nil {
 			return err
 		}
-		caches = append(caches, "--volume", strings.TrimSpace(out)+":"+place)
+		mounts = append(mounts, "--volume", strings.TrimSpace(out)+":"+mount.place)
 	}
 	epoch, version, err := c.revision(ctx)
 	if err != nil {
 		return err
 	}
-	for _, product := range products {
-		for _, target := range product.targets {
-			archive := c.file("images/" + target + ".tar")
-			args := slices.Concat([]string{"--file", filepath.Join(c.source, product.dockerfile), "--target", target,
+	for _, p := range products {
+		for _, target := range p.targets {
+			args := slices.Concat([]string{"--file", filepath.Join(c.source, p.dockerfile), "--target", target,
 				"--timestamp", epoch, "--build-arg", "VERSION=" + version,
 				"--build-arg", "GO_IMAGE=" + goImage,
-			}, caches, []string{c.source})
-			if err := c.buildImage(ctx, target, archive, args...); err != nil {
-				return err
-			}
-			digest, err := hashFile(archive, "")
-			if err != nil {
-				return err
-			}
-			c.log("%s: archive sha256:%s", imageName(target), digest)
-			if c.daemon("containerd").pid() == 0 {
-				continue
-			}
-			if err := c.importImage(ctx, archive); err != nil {
+			}, mounts, []string{filepath.Join(c.source, p.context)})
+			if err := build(p, target, args); err != nil {
 				return err
 			}
 		}
@@ -146,7 +196,7 @@ func (c *cluster) revision(ctx context.Context) (epoch, version string, err erro
 }
 
 const goDockerfile = `FROM scratch
-COPY go /usr/local/go
+LABEL go="VERSION"
 COPY busybox /bin/busybox
 COPY busybox /bin/sh
 COPY busybox /bin/mkdir
@@ -155,33 +205,33 @@ COPY tmp /tmp
 ENV PATH=/usr/local/go/bin:/bin GOPATH=/go GOTOOLCHAIN=local HOME=/root
 `
 
-// buildGoImage makes goImage of this machine's Go, a shell and the certificates.
+// buildGoImage makes goImage of a shell and the certificates. This machine's Go is
+// not copied into it, but mounted where the image is used: the storage copies an image
+// once for every instruction.
 func (c *cluster) buildGoImage(ctx context.Context) error {
-	version, err := output(ctx, command{dir: c.source}, "go", "env", "GOVERSION", "GOROOT")
+	version, err := output(ctx, command{dir: c.source}, "go", "env", "GOVERSION")
 	if err != nil {
 		return err
 	}
-	mark, sum := c.file("images/golang.sum"), version+goDockerfile
-	if old, err := os.ReadFile(mark); err == nil && string(old) == sum {
+	dockerfile := strings.ReplaceAll(goDockerfile, "VERSION", strings.TrimSpace(version))
+	mark := c.file("images/golang.sum")
+	if old, err := os.ReadFile(mark); err == nil && string(old) == dockerfile {
 		return nil
 	}
-	root := strings.Fields(version)[1]
 	dir := c.file("images/golang")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "tmp"), 0o755); err != nil {
 		return err
 	}
 	if err := errors.Join(
-		run(ctx, command{}, "cp", "--recursive", "--no-target-directory", root, filepath.Join(dir, "go")),
 		copyFile(filepath.Join(dir, "busybox"), "/bin/busybox", 0o755),
 		copyFile(filepath.Join(dir, "ca-certificates.crt"), "/etc/ssl/certs/ca-certificates.crt", 0o644),
-		os.MkdirAll(filepath.Join(dir, "tmp"), 0o755),
-		c.write(map[string]string{"images/golang/Dockerfile": goDockerfile})); err != nil {
+		c.write(map[string]string{"images/golang/Dockerfile": dockerfile})); err != nil {
 		return err
 	}
 	if err := c.buildah(ctx, "bud", "--layers=false", "--tag", goImage, "--file", filepath.Join(dir, "Dockerfile"), dir); err != nil {
 		return err
 	}
-	return errors.Join(os.RemoveAll(dir), os.WriteFile(mark, []byte(sum), 0o644))
+	return errors.Join(os.RemoveAll(dir), os.WriteFile(mark, []byte(dockerfile), 0o644))
 }
 
 // buildah runs buildah on a storage of its own in the cluster's folder.
@@ -190,10 +240,10 @@ func (c *cluster) buildah(ctx context.Context, args ...string) error {
 		"--storage-driver", "vfs"}, args...)...)
 }
 
-// buildImage builds an image into an archive, anew.
+// buildImage builds an image into an archive.
 func (c *cluster) buildImage(ctx context.Context, name, archive string, args ...string) error {
 	tag := imageName(name)
-	if err := c.buildah(ctx, slices.Concat([]string{"bud", "--isolation", "chroot", "--layers=false", "--no-cache", "--pull-never", "--tag", tag}, args)...); err != nil {
+	if err := c.buildah(ctx, slices.Concat([]string{"bud", "--isolation", "chroot", "--pull-never", "--tag", tag}, args)...); err != nil {
 		return fmt.Errorf("building image %s: %w", tag, err)
 	}
 	if err := os.RemoveAll(archive); err != nil {

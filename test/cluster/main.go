@@ -5,6 +5,8 @@
 //	go run ./test/cluster up      # a Ready cluster; prints its KUBECONFIG
 //	go run ./test/cluster images  # build the project's images anew and import them
 //	go run ./test/cluster build   # build the cluster's programs and nothing else
+//	go run ./test/cluster reproduce  # build the images again and compare
+//	go run ./test/cluster kwok    # build what simulates nodes, and print its path
 //	go run ./test/cluster down    # stop everything and remove it, but for the cache
 //
 // up can be repeated, and then starts what is missing. The programs are built from
@@ -12,14 +14,16 @@
 // better part of an hour of two processors. The node has a network namespace of
 // its own; the machine reaches its pods and services by their addresses.
 //
-// $ARGO chooses the version of Argo Workflows. There is no DNS in the cluster:
-// MinIO is at 10.96.0.90:9000 and the Argo server at 10.96.0.91:2746.
+// $ARGO chooses the version of Argo Workflows. MinIO is at minio.argo:9000, which is
+// 10.96.0.90, and the Argo server at argo-server.argo:2746, which is 10.96.0.91. The
+// cluster's DNS knows no names but those of the cluster.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -42,7 +46,7 @@ func main() {
 
 func runCommand(ctx context.Context, args []string) error {
 	if len(args) != 1 {
-		return errors.New("usage: cluster up|images|build|down|kubeconfig")
+		return errors.New("usage: cluster up|images|reproduce|build|kwok|down|kubeconfig|explain")
 	}
 	c, err := newCluster(os.Getenv("ARGO"))
 	if err != nil {
@@ -55,13 +59,24 @@ func runCommand(ctx context.Context, args []string) error {
 		return c.productImages(ctx)
 	case "build":
 		return c.box.build(ctx, tools(c.argo))
+	case "reproduce":
+		return c.reproduce(ctx)
+	case "kwok":
+		if err := c.box.build(ctx, []tool{simulator}); err != nil {
+			return err
+		}
+		_, err := fmt.Println(c.box.path(simulator))
+		return err
 	case "down":
 		return c.down(ctx)
+	case "explain":
+		c.explain(ctx, os.Stdout)
+		return nil
 	case "kubeconfig":
 		_, err := fmt.Println(c.kubeconfig())
 		return err
 	}
-	return fmt.Errorf("unknown command %q: it is one of up, images, build, down, kubeconfig", args[0])
+	return fmt.Errorf("unknown command %q: it is one of up, images, reproduce, build, kwok, down, kubeconfig, explain", args[0])
 }
 
 // A cluster is where the cluster's parts are.
@@ -146,17 +161,41 @@ func (c *cluster) up(ctx context.Context) error {
 		{"images of the cluster's parts", c.partImages},
 		{"control plane", c.startControlPlane},
 		{"node", c.startNode},
-		{"metrics-server, MinIO, Argo Workflows " + c.argo, c.installAddons},
+		{"CoreDNS, metrics-server, MinIO, Argo Workflows " + c.argo, c.installAddons},
 		{"images of the project", c.productImages},
 	} {
-		c.log("%s", step.what)
+		began := time.Now()
 		if err := step.do(ctx); err != nil {
-			return err
+			return fmt.Errorf("%s: %w", step.what, err)
 		}
+		c.log("%s: %.0f s", step.what, time.Since(began).Seconds())
 	}
 	c.log("ready")
 	_, err := fmt.Printf("export KUBECONFIG=%s\n", c.kubeconfig())
 	return err
+}
+
+// explain writes how the cluster stands: what a reader of a failed run has to know
+// when the cluster is gone.
+func (c *cluster) explain(ctx context.Context, w io.Writer) {
+	for _, name := range daemonNames {
+		d := c.daemon(name)
+		log, err := os.ReadFile(d.logFile())
+		if err != nil || d.pid() != 0 {
+			continue
+		}
+		fmt.Fprintf(w, "--- %s has ended; end of %s\n%s\n", name, d.logFile(), tail(string(log), 25))
+	}
+	for _, args := range [][]string{
+		{"get", "nodes", "--output=wide"}, {"get", "pods", "--all-namespaces", "--output=wide"},
+		{"get", "workflows,cronworkflows", "--all-namespaces"}, {"get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"},
+	} {
+		out, err := c.kubectl(ctx, "", append(args, "--request-timeout=20s")...)
+		fmt.Fprintf(w, "--- kubectl %s\n%s\n", strings.Join(args, " "), tail(out, 60))
+		if err != nil {
+			fmt.Fprintln(w, err)
+		}
+	}
 }
 
 // packages are Debian's, each with a program that tells that it is there.

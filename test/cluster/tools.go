@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Versions of what the cluster runs. Argo's is chosen by the user.
@@ -22,6 +23,13 @@ const (
 	// The same server that test/minio runs.
 	minioVersion = "v0.0.0-20260212201848-7aac2a2c5b7c"
 	minioPackage = "github.com/minio/minio"
+	// The one that test/chart renders with.
+	helmVersion    = "v3.18.6"
+	helmPackage    = "helm.sh/helm/v3/cmd/helm"
+	corednsVersion = "v1.14.7" // as tools/coredns/go.mod requires it
+	corednsPackage = "github.com/self-scaling/self-scaling/test/cluster/tools/coredns"
+	kwokVersion    = "v0.8.0"
+	kwokPackage    = "sigs.k8s.io/kwok/cmd/kwok"
 )
 
 // A tool is a binary that is built once per version and kept in the cache.
@@ -57,8 +65,14 @@ func tools(argo string) []tool {
 	}
 	return append(all,
 		tool{"metrics-server", metricsServerVersion, metricsServerPackage, "", ""},
-		tool{"minio", minioVersion, minioPackage, "", ""})
+		tool{"minio", minioVersion, minioPackage, "", ""},
+		tool{"coredns", corednsVersion, corednsPackage, "coredns", ""},
+		tool{"helm", helmVersion, helmPackage, "", "-X helm.sh/helm/v3/internal/version.version=" + helmVersion})
 }
+
+// simulator is built only for the tests of scale: it plays the nodes of a large
+// cluster.
+var simulator = tool{"kwok", kwokVersion, kwokPackage, "", ""}
 
 func argoMajor(version string) string { major, _, _ := strings.Cut(version, "."); return major }
 func argoModule(version string) string {
@@ -76,10 +90,11 @@ func (b toolbox) build(ctx context.Context, all []tool) error {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return err
 		}
-		b.log("building %s %s", t.name, t.version)
+		began := time.Now()
 		if err := b.one(ctx, t); err != nil {
 			return fmt.Errorf("building %s %s: %w", t.name, t.version, err)
 		}
+		b.log("built %s %s in %.0f s", t.name, t.version, time.Since(began).Seconds())
 	}
 	return nil
 }
@@ -203,7 +218,7 @@ func output(ctx context.Context, c command, name string, args ...string) (string
 	argv := append([]string{name}, args...)
 	if c.nice {
 		if nice, err := exec.LookPath("nice"); err == nil {
-			argv = append([]string{nice, "-n", "15"}, argv...)
+			argv = append([]string{nice, "-n", "5"}, argv...)
 		}
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
