@@ -137,19 +137,19 @@ func (s *sampler) add(rows *fit.Rows, w *network.Window, y *schemas.Series, at, 
 	if actual != actual {
 		return
 	}
+	scale := w.Scale(step)
 	n := len(rows.Features)
 	rows.Features = append(rows.Features, make([]float32, network.NumFeatures)...)
-	st, ok := w.Features(step, rows.Features[n:])
-	if !ok {
-		rows.Features = rows.Features[:n]
-		return
+	w.Features(step, rows.Features[n:])
+	n = len(rows.Differences)
+	rows.Differences = append(rows.Differences, make([]float32, bank.Count)...)
+	w.Differences(step, rows.Differences[n:])
+	offsets := make([]float64, len(s.levels))
+	w.Offsets(step, offsets)
+	for _, o := range offsets {
+		rows.Offsets = append(rows.Offsets, float32(o/scale))
 	}
-	for _, o := range st.Offsets {
-		rows.Offsets = append(rows.Offsets, float32(o/st.Scale))
-	}
-	// A single outlier must not own the gradient of its batch.
-	const limit = 30
-	rows.Actual = append(rows.Actual, float32(max(-limit, min(limit, (actual-st.Anchor)/st.Scale))))
+	rows.Actual = append(rows.Actual, float32((actual-w.Anchor(step))/scale))
 }
 
 // gatherBlock is how many series are gathered before their rows are joined, so
@@ -176,7 +176,7 @@ func (s *sampler) gather(ctx context.Context, targets []target, collect func(h *
 						histories[k] = bank.NewHistory(nil, 1, 0)
 					}
 					p := &parts[i]
-					p.Features, p.Offsets, p.Actual = p.Features[:0], p.Offsets[:0], p.Actual[:0]
+					p.Reset()
 					histories[k].Reset(block[i].series.Mean, s.period, 0)
 					collect(histories[k], from+i, block[i], p)
 				}
@@ -193,14 +193,10 @@ func (s *sampler) gather(ctx context.Context, targets []target, collect func(h *
 				n += parts[i].Len()
 			}
 			n = n * (len(targets) + len(block)) / len(block)
-			all.Features = make([]float32, 0, n*network.NumFeatures)
-			all.Offsets = make([]float32, 0, n*len(s.levels))
-			all.Actual = make([]float32, 0, n)
+			all.Grow(n, len(s.levels))
 		}
 		for i := range block {
-			all.Features = append(all.Features, parts[i].Features...)
-			all.Offsets = append(all.Offsets, parts[i].Offsets...)
-			all.Actual = append(all.Actual, parts[i].Actual...)
+			all.Append(&parts[i])
 		}
 	}
 	return all, nil

@@ -98,6 +98,7 @@ func Run(ctx context.Context, series []*schemas.Series, windows []Window, models
 				past := s.Slice(from, w.At)
 				actual := s.Mean[w.At:min(s.Len(), w.At+o.Horizon)]
 				r.results[i] = measure(&past, actual, models, o)
+				r.results[i].series = w.Series
 				mu.Lock()
 				done++
 				if o.Progress != nil {
@@ -119,6 +120,7 @@ func Run(ctx context.Context, series []*schemas.Series, windows []Window, models
 
 // result is what all models came to on one window.
 type result struct {
+	series int
 	ok     bool // the window has actual values and a scale
 	models []score
 }

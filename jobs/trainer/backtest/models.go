@@ -229,23 +229,20 @@ func (m DayMedian) Forecast(past *schemas.Series, steps int) (*schemas.Forecast,
 	if n < m.Season {
 		return nil, false
 	}
-	at := func(o *bank.Origin, step int) float64 {
-		var out [bank.Count]float64
-		h.At(o, step, &out)
-		return out[bank.Median5]
+	forecasts := make([]float64, bank.Count*max(steps, m.Season))
+	median := func(t, steps int) []float64 {
+		o := h.Origin(t)
+		h.Forecast(&o, 0, steps, forecasts)
+		return forecasts[int(bank.Median5)*steps:][:steps]
 	}
-	o := h.Origin(n)
-	points := make([]float64, steps)
-	for i := range points {
-		if points[i] = at(&o, i); points[i] != points[i] {
-			return nil, false
-		}
+	points := slices.Clone(median(n, steps))
+	if slices.ContainsFunc(points, math.IsNaN) {
+		return nil, false
 	}
 	var residuals []float64
 	for t := max(2*m.Season, n-5*m.Season); t+m.Season <= n; t += m.Season {
-		o := h.Origin(t)
-		for i := range m.Season {
-			if r := past.Mean[t+i] - at(&o, i); r == r {
+		for i, v := range median(t, m.Season) {
+			if r := past.Mean[t+i] - v; r == r {
 				residuals = append(residuals, r)
 			}
 		}

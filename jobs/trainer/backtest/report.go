@@ -66,11 +66,12 @@ type Metrics struct {
 	// RelMAE is the geometric mean over windows of the mean absolute error over
 	// that of seasonal naive. RelLast is the same over the last value.
 	RelMAE, RelLast float64
-	// WorsePercent is the share of windows whose error is more than 5 % above
-	// seasonal naive's, and Worst the largest such ratio.
+	// WorsePercent is the share of series whose mean absolute error over all their
+	// windows is more than 5 % above seasonal naive's, and Worst the largest such
+	// ratio.
 	WorsePercent, Worst float64
-	// SQLRel is the scaled quantile loss (pinball loss of the nine deciles over
-	// [Scale]) over that of seasonal naive.
+	// SQLRel is the geometric mean over windows of the scaled quantile loss
+	// (pinball loss of the nine deciles over [Scale]) over that of seasonal naive.
 	SQLRel float64
 	// WQL is the weighted quantile loss: twice the pinball loss, averaged over the
 	// deciles, over the sum of |y|.
@@ -110,8 +111,9 @@ func (r *Report) index(model string) int {
 
 func (r *Report) metrics(model string, band int) Metrics {
 	own, seasonal, last, second := r.index(model), r.index(SeasonalNaiveName), r.index(NaiveName), r.index(Naive2Name)
-	var mase, smape, mase2, smape2, logRel, logLast, worst, sql, sqlBase, pinball, actual, millis float64
-	var n, worse, steps, b80, b90, b95 int
+	own1, base1 := map[int]float64{}, map[int]float64{} // sums of scaled errors by series
+	var mase, smape, mase2, smape2, logRel, logLast, logSQL, pinball, actual, millis float64
+	var n, steps, b80, b90, b95 int
 	for i := range r.results {
 		res := &r.results[i]
 		if !res.ok || own < 0 || res.models[own].bands[band].n == 0 {
@@ -122,7 +124,6 @@ func (r *Report) metrics(model string, band int) Metrics {
 		n++
 		mase += s.absolute / k / s.scale
 		smape += 100 * s.symmetric / k
-		sql += s.pinball / k / s.scale
 		pinball += s.pinball
 		actual += s.actual
 		steps += s.n
@@ -133,13 +134,14 @@ func (r *Report) metrics(model string, band int) Metrics {
 			return (s.absolute/k/s.scale + ratioFloor) / (o.absolute/k/s.scale + ratioFloor)
 		}
 		if seasonal >= 0 {
-			x := rel(seasonal)
-			logRel += math.Log(x)
-			worst = max(worst, x)
-			if x > 1.05 {
-				worse++
-			}
-			sqlBase += res.models[seasonal].bands[band].pinball / k / s.scale
+			logRel += math.Log(rel(seasonal))
+			o := &res.models[seasonal].bands[band]
+			unit := k * s.scale
+			own1[res.series] += s.absolute/unit + ratioFloor
+			base1[res.series] += o.absolute/unit + ratioFloor
+			// Over nine deciles, the mean loss is of the order of half the error.
+			deciles := float64(len(deciles))
+			logSQL += math.Log((s.pinball/deciles/unit + ratioFloor/2) / (o.pinball/deciles/unit + ratioFloor/2))
 		}
 		if last >= 0 {
 			logLast += math.Log(rel(last))
@@ -158,7 +160,16 @@ func (r *Report) metrics(model string, band int) Metrics {
 		OWA: math.NaN(), RelMAE: math.NaN(), RelLast: math.NaN(), WorsePercent: math.NaN(), Worst: math.NaN(), SQLRel: math.NaN(),
 	}
 	if seasonal >= 0 {
-		m.RelMAE, m.Worst, m.WorsePercent, m.SQLRel = math.Exp(logRel/c), worst, 100*float64(worse)/c, sql/sqlBase
+		m.RelMAE, m.SQLRel = math.Exp(logRel/c), math.Exp(logSQL/c)
+		worse, worst := 0, 0.0
+		for i, base := range base1 {
+			x := own1[i] / base
+			worst = max(worst, x)
+			if x > 1.05 {
+				worse++
+			}
+		}
+		m.Worst, m.WorsePercent = worst, 100*float64(worse)/float64(len(base1))
 	}
 	if last >= 0 {
 		m.RelLast = math.Exp(logLast / c)

@@ -28,45 +28,45 @@ func forecast(y []float64, t, horizon int) ([]bank.BandWeights, []float64) {
 	h := bank.NewHistory(y, day, t-8*day)
 	w := h.Weigh(t, horizon)
 	o := h.Origin(t)
-	out := make([]float64, horizon)
-	for step := range out {
-		var c [bank.Count]float64
-		h.At(&o, step, &c)
-		b := 0
-		for step >= w[b].Band.Last {
-			b++
-		}
-		out[step] = w[b].Combine(&c)
+	candidates := make([]float64, bank.Count*horizon)
+	h.Forecast(&o, 0, horizon, candidates)
+	out := make([]float64, 0, horizon)
+	for b := range w {
+		out = append(out, w[b].Combine(candidates, horizon, w[b].Band.First-1, w[b].Band.Last, nil)...)
 	}
 	return w, out
 }
 
+// first returns what each candidate says about the first step from origin t on.
+func first(y []float64, t int) (out [bank.Count]float64) {
+	h := bank.NewHistory(y, day, t-8*day)
+	o := h.Origin(t)
+	h.Forecast(&o, 0, 1, out[:])
+	return out
+}
+
 func TestCandidatesSayWhatTheirNamesPromise(t *testing.T) {
-	// 20 days whose value is the number of the day; the last day is missing
-	// nothing, and the origin is at the start of day 20.
+	// 20 days whose value is the number of the day, and the origin at the start of
+	// day 20.
 	y := make([]float64, 20*day)
 	for i := range y {
 		y[i] = float64(i / day)
 	}
-	h := bank.NewHistory(y, day, 10*day)
-	o := h.Origin(20 * day)
-	var got [bank.Count]float64
-	h.At(&o, 0, &got)
+	got := first(y, 20*day)
 	for c, want := range map[bank.Candidate]float64{
 		bank.Yesterday:  19,
-		bank.Median3:    18,
 		bank.Median5:    17,
 		bank.Median14:   12.5,
 		bank.LastFour:   19,
 		bank.LastDay:    19,
 		bank.LastValue:  19,
+		bank.Revert:     19,
 		bank.LastWeek:   13,
 		bank.TwoWeeks:   9.5,
 		bank.MedianWeek: 15,
 		// Yesterday lies 3 above the median of the five days before it, and 2 above
 		// the median that forecasts today.
 		bank.Level:          20,
-		bank.HalfLevel:      20,
 		bank.MedianResidual: 20,
 		bank.YesterdayDrift: 20,
 		bank.YesterdayLevel: 20,
@@ -77,6 +77,87 @@ func TestCandidatesSayWhatTheirNamesPromise(t *testing.T) {
 	} {
 		if math.Abs(got[c]-want) > 1e-9 {
 			t.Errorf("%s = %v, want %v", c, got[c], want)
+		}
+	}
+}
+
+func TestSmoothProfilesAreThoseOfTheNeighbours(t *testing.T) {
+	// The number of the day, and every fourth step 4 higher: over an odd number of
+	// neighbours the mean is 1 higher, or a little less or more.
+	y := make([]float64, 20*day)
+	for i := range y {
+		y[i] = float64(i / day)
+		if i%4 == 0 {
+			y[i] += 4
+		}
+	}
+	const step = 10
+	h := bank.NewHistory(y, day, 12*day)
+	o := h.Origin(20 * day)
+	var got [bank.Count]float64
+	h.Forecast(&o, step, step+1, got[:])
+	// Steps 8 to 12 hold two of the high ones, 7 to 13 as well.
+	if want := 12.5 + 4*2./5; math.Abs(got[bank.Smooth14]-want) > 1e-9 {
+		t.Errorf("smooth14 = %v, want %v", got[bank.Smooth14], want)
+	}
+	if lowest := 17 + 4*2./7; got[bank.SmoothLevel] <= lowest || got[bank.SmoothLevel] > lowest+3 {
+		t.Errorf("smooth-level = %v, want above the smoothed profile, %v, by less than the last residual, 3", got[bank.SmoothLevel], lowest)
+	}
+}
+
+func TestAnalogsAreTheDaysThatBeganLikeThisOne(t *testing.T) {
+	// A day of 2 always follows a day of 1, in no rhythm of a week; other days are
+	// 3. Each has a little noise of its own.
+	kinds := []float64{3, 1, 2, 3, 3, 1, 2, 1, 2, 3, 3, 3, 1, 2, 3, 1}
+	rng := rand.New(rand.NewPCG(1, 1))
+	y := make([]float64, len(kinds)*day)
+	for i := range y {
+		y[i] = kinds[i/day] + .01*rng.Float64()
+	}
+	got := first(y, len(y))
+	for _, c := range []bank.Candidate{bank.Analog, bank.AnalogDrift} {
+		if math.Abs(got[c]-2) > .05 {
+			t.Errorf("%s = %v after a day of 1, want 2", c, got[c])
+		}
+	}
+	// Of the five nearest, four are days of 1: the median is what followed them.
+	if c := bank.AnalogMedian; math.Abs(got[c]-2) > .05 {
+		t.Errorf("%s = %v after a day of 1, want 2", c, got[c])
+	}
+	early := first(y[:3*day], 3*day)
+	for _, c := range []bank.Candidate{bank.Analog, bank.AnalogDrift, bank.AnalogMedian} {
+		if !math.IsNaN(early[c]) {
+			t.Errorf("%s = %v on the fourth day, want none: there is too little to choose from", c, early[c])
+		}
+	}
+}
+
+func TestVolatilityIsThatOfTheTimeOfDay(t *testing.T) {
+	// Noise by day, none by night.
+	rng := rand.New(rand.NewPCG(1, 1))
+	y := make([]float64, 15*day)
+	for i := range y {
+		y[i] = 5
+		if i%day >= day/2 {
+			y[i] += rng.NormFloat64()
+		}
+	}
+	out := make([]float64, day)
+	mean := bank.NewHistory(y, day, len(y)-day).Volatility(len(y), out)
+	if !(mean > .2 && mean < .6) {
+		t.Errorf("mean %v, want about .4", mean)
+	}
+	for k, v := range out {
+		quiet, restless := k < day/2-2, k >= day/2+2
+		if quiet && v > .1 || restless && v < 1.2 || !(v > 0) {
+			t.Errorf("volatility of step %d is %v", k, v)
+		}
+	}
+	flat := bank.NewHistory(make([]float64, 5*day), day, day)
+	flat.Volatility(5*day, out)
+	for k, v := range out {
+		if v != 1 {
+			t.Fatalf("volatility of a flat series is %v at step %d, want 1", v, k)
 		}
 	}
 }
@@ -100,6 +181,9 @@ func TestNothingAtOrAfterTheOriginIsRead(t *testing.T) {
 		}
 		w1, f1 := forecast(past, at, day)
 		w2, f2 := forecast(y, at, day)
+		v1, v2 := make([]float64, day), make([]float64, day)
+		bank.NewHistory(past, day, at-day).Volatility(at, v1)
+		bank.NewHistory(y, day, at-day).Volatility(at, v2)
 		for b := range w1 {
 			if w1[b].Weight != w2[b].Weight {
 				t.Fatalf("weights of band %d depend on the future", b)
@@ -108,6 +192,9 @@ func TestNothingAtOrAfterTheOriginIsRead(t *testing.T) {
 		for i := range f1 {
 			if f1[i] != f2[i] && !(math.IsNaN(f1[i]) && math.IsNaN(f2[i])) {
 				t.Fatalf("step %d is %v with the future unknown and %v with it known", i, f1[i], f2[i])
+			}
+			if v1[i] != v2[i] {
+				t.Fatalf("volatility of step %d is %v with the future unknown and %v with it known", i, v1[i], v2[i])
 			}
 		}
 	})

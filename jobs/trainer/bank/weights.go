@@ -33,71 +33,97 @@ type BandWeights struct {
 // baseline: what a floor serves where nothing else is configured.
 const LossLevel = 0.8
 
-// exponents are, per band, the power of the inverse error that makes a weight.
-var exponents = [3]float64{12, 10, 10}
+// Exponent is the power of the inverse error that makes a weight.
+const Exponent = 12
 
-// tryout is what really happened less what each candidate had forecast, for one
-// step from one past origin. It is NaN for a candidate that had no forecast, and
-// for all of them where the step was not measured.
-type tryout [Count]float64
+// leastWeight is what a candidate must count for, beside the best one, to count
+// at all.
+const leastWeight = 1e-3
 
-// tryouts holds the tries of one origin, for the steps from first on.
-type tryouts struct {
-	first int
-	tries []tryout
+// tryout is what really happened less what the candidates had forecast, for n
+// steps from one past origin, candidate after candidate. It is NaN for a
+// candidate that had no forecast, and for all of them where the step was not
+// measured.
+type tryout struct {
+	n         int
+	residuals []float64 // Count x n
 }
+
+func (t *tryout) of(c int) []float64 { return t.residuals[c*t.n : (c+1)*t.n] }
 
 // shortHorizon is how far the frequent origins look: the first two bands.
 const shortHorizon = 16
 
-// try returns the tries of one origin: the steps of the near bands, or those
-// beyond them. What it has once computed it keeps, because neighbouring
-// forecasts of one series are weighed on the same origins.
-func (h *History) try(origin int, far bool, horizon int) tryouts {
-	cache, first, last := &h.near, 0, shortHorizon
-	if far {
-		cache, first, last = &h.far, shortHorizon, horizon
-	}
-	if kept, ok := (*cache)[origin]; ok && len(kept) >= last-first {
-		return tryouts{first, kept}
-	}
-	o := h.Origin(origin)
-	tries := h.arena.take(last - first)
-	for k := range tries {
-		actual := math.NaN()
-		if i := origin + first + k; i < len(h.y) {
-			actual = h.y[i]
-		}
-		var out [Count]float64
-		if actual == actual {
-			h.At(&o, first+k, &out)
-		}
-		for c, v := range out {
-			tries[k][c] = actual - v
-		}
-	}
-	(*cache)[origin] = tries
-	return tryouts{first, tries}
+// weighing keeps tryouts, because neighbouring forecasts of one series are
+// weighed on the same origins, and the memory for them.
+type weighing struct {
+	near, far map[int]tryout // by origin: of the near bands, and of the rest of the horizon
+	arena     arena
+	parts     [3][]part
+	combined  []float64
+	baseline  []float64
 }
 
-// arena hands out tries and takes them all back at once.
+func (w *weighing) reset() {
+	if w.near == nil {
+		w.near, w.far = map[int]tryout{}, map[int]tryout{}
+	}
+	clear(w.near)
+	clear(w.far)
+	w.arena.reset()
+}
+
+// part is a stretch of a tryout.
+type part struct {
+	tryout
+	first, last int
+}
+
+// try returns the residuals of one origin: of the steps of the near bands, or of
+// those beyond them.
+func (h *History) try(origin int, far bool, horizon int) tryout {
+	cache, first, last := h.weighing.near, 0, shortHorizon
+	if far {
+		cache, first, last = h.weighing.far, shortHorizon, horizon
+	}
+	if kept, ok := cache[origin]; ok && kept.n >= last-first {
+		return kept
+	}
+	o := h.Origin(origin)
+	t := tryout{n: last - first, residuals: h.weighing.arena.take(Count * (last - first))}
+	h.Forecast(&o, first, last, t.residuals)
+	actual := h.y[min(origin+first, len(h.y)):min(origin+last, len(h.y))]
+	for c := range Count {
+		r := t.of(c)
+		for k, v := range actual {
+			r[k] = v - r[k]
+		}
+		for k := len(actual); k < len(r); k++ {
+			r[k] = math.NaN()
+		}
+	}
+	cache[origin] = t
+	return t
+}
+
+// arena hands out floats and takes them all back at once.
 type arena struct {
-	blocks [][]tryout
+	blocks [][]float64
 	block  int
 	used   int
 }
 
-const arenaBlock = 1024
+const arenaBlock = 1 << 15
 
-func (a *arena) take(n int) []tryout {
+func (a *arena) take(n int) []float64 {
 	if n > arenaBlock {
-		return make([]tryout, n)
+		return make([]float64, n)
 	}
 	if a.block < len(a.blocks) && a.used+n > arenaBlock {
 		a.block, a.used = a.block+1, 0
 	}
 	if a.block == len(a.blocks) {
-		a.blocks = append(a.blocks, make([]tryout, arenaBlock))
+		a.blocks = append(a.blocks, make([]float64, arenaBlock))
 	}
 	out := a.blocks[a.block][a.used : a.used+n : a.used+n]
 	a.used += n
@@ -106,73 +132,68 @@ func (a *arena) take(n int) []tryout {
 
 func (a *arena) reset() { a.block, a.used = 0, 0 }
 
+// How many past origins the candidates are tried from: every two hours of the
+// last three days for the bands of the next hours, once a day for the rest.
+const (
+	nearOrigins   = 36
+	farOrigins    = 7
+	nearPerPeriod = 12
+)
+
 // Weigh backtests the candidates before origin t and returns their weights for
 // each band of the horizon. Bands of the next hours are tried from many origins
 // over the last three days, the rest of the horizon once a day over the last
 // week.
 func (h *History) Weigh(t, horizon int) []BandWeights {
 	bands := schemas.Bands(horizon)
-	tried := make([][]*tryout, len(bands))
-	collect := func(ts tryouts) {
-		for k := range ts.tries {
-			step := ts.first + k
-			if step >= horizon {
-				break
-			}
-			b := 0
-			for step >= bands[b].Last {
-				b++
-			}
-			tried[b] = append(tried[b], &ts.tries[k])
-		}
+	parts := &h.weighing.parts
+	for b := range parts {
+		parts[b] = parts[b][:0]
 	}
 	short := min(shortHorizon, horizon)
-	every := max(1, h.period/12)
+	every := max(1, h.period/nearPerPeriod)
 	earliest := max(h.from+min(h.period, t/2), 4)
-	for b, band := range bands {
-		n := 36 * (band.Last - band.First + 1)
-		if band.First > shortHorizon {
-			n = 7 * (band.Last - band.First + 1)
-		}
-		tried[b] = make([]*tryout, 0, n)
-	}
 	// The origins lie on a grid of their own, so that the next forecasts of this
 	// series are weighed on the same ones.
 	newest := (t - 4) / every * every
-	for k := range 36 {
+	for k := range nearOrigins {
 		origin := newest - k*every
 		if origin < earliest {
 			break
 		}
-		ts := h.try(origin, false, horizon)
-		ts.tries = ts.tries[:min(short, t-origin)]
-		collect(ts)
+		tried := h.try(origin, false, horizon)
+		for b, band := range bands[:min(2, len(bands))] {
+			if last := min(band.Last, short, t-origin); last >= band.First {
+				parts[b] = append(parts[b], part{tried, band.First - 1, last})
+			}
+		}
 	}
-	for k := 1; k <= 7 && horizon > short; k++ {
+	for k := 1; k <= farOrigins && horizon > short; k++ {
 		origin := t/every*every - k*h.period
 		if origin < earliest {
 			break
 		}
-		ts := h.try(origin, true, horizon)
-		ts.tries = ts.tries[:max(0, min(horizon-short, t-origin-short))]
-		collect(ts)
+		tried := h.try(origin, true, horizon)
+		if last := min(horizon, t-origin) - short; last > 0 {
+			parts[2] = append(parts[2], part{tried, 0, last})
+		}
 	}
 	weights := make([]BandWeights, len(bands))
 	for b, band := range bands {
-		weights[b] = weigh(band, tried[b], exponents[b])
+		weights[b] = h.weigh(band, parts[b])
 	}
 	return weights
 }
 
-func weigh(band schemas.Band, tries []*tryout, exponent float64) BandWeights {
+func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 	w := BandWeights{Band: band, MAE: math.NaN(), BaselineMAE: math.NaN(), Loss: math.NaN(), BaselineLoss: math.NaN()}
 	var count [Count]int
-	for _, x := range tries {
-		for c, r := range x {
-			if r == r {
-				w.Error[c] += math.Abs(r)
-				count[c]++
-			}
+	for i := range parts {
+		p := &parts[i]
+		for c := range Count {
+			sum, n := absolute(p.of(c)[p.first:p.last])
+			w.Error[c] += sum
+			count[c] += n
 		}
 	}
 	// A candidate that could only be tried on few of the steps is not comparable
@@ -199,25 +220,35 @@ func weigh(band schemas.Band, tries []*tryout, exponent float64) BandWeights {
 		case e == best:
 			w.Weight[c] = 1
 		case best > 0:
-			w.Weight[c] = math.Pow(best/e, exponent)
+			x := best / e
+			x *= x * x
+			x *= x
+			if x *= x; x >= leastWeight { // to the power of Exponent
+				w.Weight[c] = x
+			}
 		}
 		sum += w.Weight[c]
 	}
 	for c := range w.Weight {
 		w.Weight[c] /= sum
 	}
-	w.Residuals = make([]float64, 0, len(tries))
-	baseline := make([]float64, 0, len(tries))
-	for _, x := range tries {
-		r := w.Combine((*[Count]float64)(x))
-		if r != r {
-			continue
+	w.Residuals = make([]float64, 0, most)
+	baseline := h.weighing.baseline[:0]
+	for i := range parts {
+		p := &parts[i]
+		h.weighing.combined = w.Combine(p.residuals, p.n, p.first, p.last, h.weighing.combined)
+		for _, r := range h.weighing.combined {
+			if r == r {
+				w.Residuals = append(w.Residuals, r)
+			}
 		}
-		w.Residuals = append(w.Residuals, r)
-		if b := x[Yesterday]; b == b {
-			baseline = append(baseline, b)
+		for _, r := range p.of(int(Yesterday))[p.first:p.last] {
+			if r == r {
+				baseline = append(baseline, r)
+			}
 		}
 	}
+	h.weighing.baseline = baseline
 	slices.Sort(w.Residuals)
 	w.MAE, w.Loss = judge(w.Residuals, w.Offset(LossLevel))
 	if n := len(baseline); n > 0 {
@@ -225,6 +256,34 @@ func weigh(band schemas.Band, tries []*tryout, exponent float64) BandWeights {
 		w.BaselineMAE, w.BaselineLoss = judge(baseline, q)
 	}
 	return w
+}
+
+// absolute returns the sum of the absolute values of those that are known, and
+// their number.
+func absolute(values []float64) (sum float64, n int) {
+	// Four sums, because an addition waits for the one before.
+	var s0, s1, s2, s3 float64
+	v := values
+	for ; len(v) >= 4; v = v[4:] {
+		s0 += math.Abs(v[0])
+		s1 += math.Abs(v[1])
+		s2 += math.Abs(v[2])
+		s3 += math.Abs(v[3])
+	}
+	for _, x := range v {
+		s0 += math.Abs(x)
+	}
+	if sum = s0 + s1 + s2 + s3; sum == sum {
+		return sum, len(values)
+	}
+	sum = 0
+	for _, x := range values {
+		if x == x {
+			sum += math.Abs(x)
+			n++
+		}
+	}
+	return sum, n
 }
 
 // judge returns the mean absolute value of residuals and the pinball loss, at
@@ -238,20 +297,43 @@ func judge(residuals []float64, q float64) (mae, loss float64) {
 	return mae / n, loss / n
 }
 
-// Combine returns the weighted mean of the candidates that are there, NaN if
-// none of those that count is.
-func (w *BandWeights) Combine(out *[Count]float64) float64 {
-	var sum, total float64
-	for c, v := range out {
-		if v == v && w.Weight[c] > 0 {
-			sum += w.Weight[c] * v
-			total += w.Weight[c]
+// Combine returns the weighted means of what [History.Forecast] filled for n
+// steps, of which it takes [first, last): the mean of the candidates that are
+// there, NaN if none of those that count is. It reuses out.
+func (w *BandWeights) Combine(values []float64, n, first, last int, out []float64) []float64 {
+	out = resize(out, last-first)
+	start := math.NaN()
+	if slices.Max(w.Weight[:]) > 0 {
+		start = 0
+	}
+	for k := range out {
+		out[k] = start
+	}
+	for c, weight := range w.Weight {
+		if weight == 0 {
+			continue
+		}
+		for k, v := range values[c*n+first : c*n+last] {
+			out[k] += weight * v
 		}
 	}
-	if total == 0 {
-		return math.NaN()
+	for k, v := range out {
+		if v == v {
+			continue
+		}
+		sum, total := 0.0, 0.0
+		for c, weight := range w.Weight {
+			if v := values[c*n+first+k]; v == v && weight > 0 {
+				sum += weight * v
+				total += weight
+			}
+		}
+		out[k] = math.NaN()
+		if total > 0 {
+			out[k] = sum / total
+		}
 	}
-	return sum / total
+	return out
 }
 
 // Offset returns the residual of the given quantile level.

@@ -7,55 +7,83 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
+	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
 	"github.com/self-scaling/self-scaling/jobs/trainer/network"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
-// Rows are examples: for each, a feature vector, the bank's residual quantiles
-// and what really happened, both as differences from the anchor in units of the
-// scale (see [network.Step]).
+// Rows are examples: for each, a feature vector, what the candidates of the bank
+// say, the bank's residual quantiles, and what really happened, all as
+// differences from the bank's forecast in units of [network.Window.Scale].
 type Rows struct {
-	Features []float32 // n x network.NumFeatures
-	Offsets  []float32 // n x levels
-	Actual   []float32 // n
+	Features    []float32 // n x network.NumFeatures
+	Differences []float32 // n x bank.Count, NaN where a candidate has no forecast
+	Offsets     []float32 // n x levels
+	Actual      []float32 // n
 }
 
 // Len returns the number of examples.
 func (r *Rows) Len() int { return len(r.Actual) }
 
+// Append adds the examples of another.
+func (r *Rows) Append(other *Rows) {
+	r.Features = append(r.Features, other.Features...)
+	r.Differences = append(r.Differences, other.Differences...)
+	r.Offsets = append(r.Offsets, other.Offsets...)
+	r.Actual = append(r.Actual, other.Actual...)
+}
+
+// Grow makes room for n more examples at once.
+func (r *Rows) Grow(n, levels int) {
+	r.Features = slices.Grow(r.Features, n*network.NumFeatures)
+	r.Differences = slices.Grow(r.Differences, n*bank.Count)
+	r.Offsets = slices.Grow(r.Offsets, n*levels)
+	r.Actual = slices.Grow(r.Actual, n)
+}
+
+// Reset forgets the examples and keeps their memory.
+func (r *Rows) Reset() {
+	r.Features, r.Differences, r.Offsets, r.Actual = r.Features[:0], r.Differences[:0], r.Offsets[:0], r.Actual[:0]
+}
+
 // Options say how to train. [DefaultOptions] has values that work.
 type Options struct {
-	Hidden       []int   // units of each hidden layer
+	Hidden       int     // units of the hidden layer
 	Batch        int     // examples of one optimiser step
 	Epochs       int     // passes over the examples, at most
 	LearningRate float64 // of Adam, falling to zero as a cosine
-	Seed         uint64
+	Seeds        int     // networks that are trained, and whose mean is taken
+	Seed         uint64  // of the first of them
 	// Progress, if not nil, is called after each epoch with the validation loss.
 	Progress func(epoch, epochs int, loss float64)
 }
 
 // DefaultOptions returns the options that production uses.
 func DefaultOptions() Options {
-	return Options{Hidden: []int{32, 32}, Batch: 384, Epochs: 6, LearningRate: 3e-3, Seed: 1}
+	return Options{Hidden: 8, Batch: 512, Epochs: 8, LearningRate: 3e-3, Seeds: 3, Seed: 1}
 }
 
 // Result is a trained network beside what it was measured against.
 type Result struct {
 	Weights *network.Weights
 	// Loss is the mean pinball loss on the validation examples, in units of the
-	// bank's mean absolute error. BankLoss is that of the bank's own quantiles on
-	// the same examples.
-	Loss, BankLoss float64
-	Steps          int // optimiser steps
+	// bank's mean absolute error, and InitialLoss that of the network it went on
+	// from. BankLoss is that of the bank's own quantiles on the same examples.
+	Loss, InitialLoss, BankLoss float64
+	Steps                       int // optimiser steps
 }
 
 // Train fits a network to the examples train by minimising the pinball loss of
 // its quantiles (Koenker and Bassett, "Regression Quantiles", 1978) with Adam,
 // and returns the weights of the epoch that did best on the examples validate.
+// It does so for several seeds and takes the mean of their networks: those that
+// begin anew stand side by side, those that go on from the same initial weights
+// stay near enough to each other for the mean of their weights.
 // The network it starts from is initial, or one that answers exactly as the
 // bank does where initial is nil; that starting point is also what it returns
 // where no epoch improved on it.
@@ -65,7 +93,28 @@ func Train(ctx context.Context, train, validate *Rows, levels []float64, initial
 	if train.Len() == 0 {
 		return nil, schemas.Errorf(schemas.CodeInvalidData, "training needs at least 1 example, but has none")
 	}
-	rng := rand.New(rand.NewPCG(o.Seed, 0x5e1f5ca1e))
+	res := &Result{BankLoss: Loss(nil, levels, validate), InitialLoss: Loss(initial, levels, validate)}
+	var trained []*network.Weights
+	for k := range max(1, o.Seeds) {
+		w, steps, err := train1(ctx, train, validate, levels, initial, o, k)
+		if err != nil {
+			return nil, err
+		}
+		trained = append(trained, w)
+		res.Steps += steps
+	}
+	if initial == nil {
+		res.Weights = network.Join(trained...)
+	} else {
+		res.Weights = network.Mean(trained...)
+	}
+	res.Loss, res.Weights = shrink(res.Weights, initial, levels, validate)
+	return res, nil
+}
+
+// train1 trains the k-th network and returns the weights of its best epoch.
+func train1(ctx context.Context, train, validate *Rows, levels []float64, initial *network.Weights, o Options, k int) (*network.Weights, int, error) {
+	rng := rand.New(rand.NewPCG(o.Seed+uint64(k), 0x5e1f5ca1e))
 	w := initial
 	if w == nil {
 		w = network.New(levels, o.Hidden, rng.NormFloat64)
@@ -73,58 +122,64 @@ func Train(ctx context.Context, train, validate *Rows, levels []float64, initial
 	w = w.Clone()
 	m, err := newMachine(w, min(o.Batch, train.Len()))
 	if err != nil {
-		return nil, fmt.Errorf("build the training graph: %w", err)
+		return nil, 0, fmt.Errorf("build the training graph: %w", err)
 	}
 	defer m.close()
-
-	res := &Result{Weights: w.Clone(), BankLoss: Loss(nil, levels, validate)}
-	res.Loss = Loss(w, levels, validate)
 	perEpoch := train.Len() / m.batch
 	order := make([]int, train.Len())
 	for i := range order {
 		order[i] = i
 	}
-	total := perEpoch * o.Epochs
+	best, least := w.Clone(), Loss(w, levels, validate)
+	total, steps := perEpoch*o.Epochs, 0
 	for epoch := range o.Epochs {
 		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for b := range perEpoch {
 			if err := ctx.Err(); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
-			rate := o.LearningRate * .5 * (1 + math.Cos(math.Pi*float64(res.Steps)/float64(total)))
+			rate := o.LearningRate * .5 * (1 + math.Cos(math.Pi*float64(steps)/float64(total)))
 			m.load(train, order[b*m.batch:(b+1)*m.batch])
 			if err := m.step(rate); err != nil {
-				return nil, fmt.Errorf("training step %d: %w", res.Steps, err)
+				return nil, 0, fmt.Errorf("training step %d: %w", steps, err)
 			}
-			res.Steps++
+			steps++
 		}
 		m.save(w)
-		loss, best := shrink(w, levels, validate)
-		if loss < res.Loss {
-			res.Loss, res.Weights = loss, best
+		loss := Loss(w, levels, validate)
+		if loss < least {
+			least, best = loss, w.Clone()
 		}
 		if o.Progress != nil {
-			o.Progress(epoch+1, o.Epochs, loss)
+			o.Progress(k*o.Epochs+epoch+1, max(1, o.Seeds)*o.Epochs, loss)
 		}
 	}
-	return res, nil
+	return best, steps, nil
 }
 
-// shrink returns the network with its corrections drawn towards none, by the
-// factor of a few that does best on the validation examples, and the loss with
-// it. A network that is right about the direction but has learned the size of
-// its corrections from too few series is kept this way, instead of being thrown
-// away or believed too much.
-func shrink(w *network.Weights, levels []float64, validate *Rows) (float64, *network.Weights) {
-	least, best := math.Inf(1), w
-	for _, factor := range []float32{1, .75, .5, .25} {
-		c := w.Clone()
-		last := &c.Layers[len(c.Layers)-1]
-		for i := range last.Weight {
-			last.Weight[i] *= factor
+// shrink returns the network drawn towards the one that it went on from, or
+// towards the bank, by the share of a few that does best on the validation
+// examples, and the loss with it. A network that is right about the direction
+// but has learned the size of a step from too few series is kept this way,
+// instead of being thrown away or believed too much.
+func shrink(w, initial *network.Weights, levels []float64, validate *Rows) (float64, *network.Weights) {
+	if validate.Len() == 0 {
+		return math.NaN(), w
+	}
+	if initial == nil {
+		initial = w.Clone()
+		for _, part := range []*network.Matrix{&initial.Direct, &initial.Bias, &initial.Output} {
+			clear(part.Data)
 		}
-		for i := range last.Bias {
-			last.Bias[i] *= factor
+	}
+	least, best := math.Inf(1), w
+	for _, share := range []float32{1, .75, .5, .25, 0} {
+		c := w.Clone()
+		parts, towards := c.Parts(), initial.Parts()
+		for i := range parts {
+			for j, v := range towards[i].Data {
+				parts[i].Data[j] = v + share*(parts[i].Data[j]-v)
+			}
 		}
 		if loss := Loss(c, levels, validate); loss < least {
 			least, best = loss, c
@@ -141,142 +196,187 @@ func Loss(w *network.Weights, levels []float64, r *Rows) float64 {
 	if n == 0 {
 		return math.NaN()
 	}
-	const chunk = 512
-	out := make([]float32, chunk*q)
-	var scratch []float32
-	row := make([]float64, q)
+	row, offsets := make([]float64, q), make([]float64, q)
+	out := make([]float32, network.NumOutputs)
 	sum := 0.0
-	for from := 0; from < n; from += chunk {
-		rows := min(chunk, n-from)
-		if w != nil {
-			scratch = w.Forward(r.Features[from*network.NumFeatures:(from+rows)*network.NumFeatures], rows, out, scratch)
+	for i := range n {
+		for j, v := range r.Offsets[i*q : (i+1)*q] {
+			offsets[j] = float64(v)
 		}
-		for i := range rows {
-			copyRow(row, r.Offsets[(from+i)*q:], out[i*q:], w != nil)
-			y := float64(r.Actual[from+i])
-			for j, l := range levels {
-				e := y - row[j]
-				sum += max(l*e, (l-1)*e)
-			}
+		copy(row, offsets)
+		if w != nil {
+			x := r.Features[i*network.NumFeatures : (i+1)*network.NumFeatures]
+			w.Forward(x, out)
+			network.Quantiles(out, x, r.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, row)
+		}
+		y := float64(r.Actual[i])
+		for j, l := range levels {
+			e := y - row[j]
+			sum += max(l*e, (l-1)*e)
 		}
 	}
 	return sum / float64(n*q)
 }
 
-func copyRow(row []float64, offsets, correction []float32, corrected bool) {
-	for j := range row {
-		row[j] = float64(offsets[j])
-		if corrected {
-			row[j] += float64(correction[j])
-		}
-	}
-}
-
-// weightDecay draws weights towards zero in proportion, so that what the
-// examples do not ask for is not learned.
-const weightDecay = 1e-3
+// weightDecay draws weights towards zero, or towards those that training goes on
+// from, by that share of the learning rate in each step (Loshchilov and Hutter,
+// "Decoupled Weight Decay Regularization", 2019), so that what the examples do
+// not ask for is not learned.
+const weightDecay = 0.1
 
 // machine is the static graph of one training step: the network, its loss and
 // its gradients, for a fixed number of rows.
 type machine struct {
-	batch   int
-	q       int
-	graph   *gorgonia.ExprGraph
-	vm      gorgonia.VM
-	output  *gorgonia.Node
-	x, c, y *gorgonia.Node
-	xv      []float32
-	cv      []float32
-	yv      []float32
-	xt      *tensor.Dense
-	ct      *tensor.Dense
-	yt      *tensor.Dense
-	weights gorgonia.Nodes
-	grads   []gorgonia.ValueGrad
-	solver  gorgonia.Solver
+	batch, q int
+	levels   []float64
+	graph    *gorgonia.ExprGraph
+	vm       gorgonia.VM
+	output   *gorgonia.Node
+	inputs   []input
+	weights  gorgonia.Nodes
+	home     [][]float32 // what weight decay draws towards
+	adam     []moments
+	steps    int
 }
+
+// input is a matrix that is filled anew for each step.
+type input struct {
+	node  *gorgonia.Node
+	value *tensor.Dense
+	data  []float32
+	cols  int
+}
+
+// The inputs, by index.
+const (
+	inFeatures = iota
+	inPrior    // logarithms of the bank's weights
+	inDifferences
+	inLower // offsets from the median's, of the levels below it
+	inUpper // of the others
+	inSpread
+	inActual
+)
+
+// builder makes nodes and remembers the first error.
+type builder struct {
+	graph *gorgonia.ExprGraph
+	err   error
+}
+
+func (b *builder) keep(n *gorgonia.Node, err error) *gorgonia.Node {
+	if b.err == nil {
+		b.err = err
+	}
+	return n
+}
+
+func (b *builder) two(op func(a, b *gorgonia.Node) (*gorgonia.Node, error), x, y *gorgonia.Node) *gorgonia.Node {
+	if b.err != nil {
+		return nil
+	}
+	return b.keep(op(x, y))
+}
+
+func (b *builder) one(op func(*gorgonia.Node) (*gorgonia.Node, error), x *gorgonia.Node) *gorgonia.Node {
+	if b.err != nil {
+		return nil
+	}
+	return b.keep(op(x))
+}
+
+func (b *builder) mul(x, y *gorgonia.Node) *gorgonia.Node { return b.two(gorgonia.Mul, x, y) }
+func (b *builder) add(x, y *gorgonia.Node) *gorgonia.Node { return b.two(gorgonia.Add, x, y) }
+func (b *builder) times(x, y *gorgonia.Node) *gorgonia.Node {
+	return b.two(func(x, y *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.HadamardProd(x, y) }, x, y)
+}
+func (b *builder) over(x, y *gorgonia.Node) *gorgonia.Node {
+	return b.two(func(x, y *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.HadamardDiv(x, y) }, x, y)
+}
+
+// matrix makes a node with the values given.
+func (b *builder) matrix(name string, rows, cols int, data []float32) (*gorgonia.Node, *tensor.Dense) {
+	value := tensor.New(tensor.WithShape(rows, cols), tensor.WithBacking(data))
+	return gorgonia.NewMatrix(b.graph, tensor.Float32, gorgonia.WithShape(rows, cols), gorgonia.WithName(name), gorgonia.WithValue(value)), value
+}
+
+func (b *builder) constant(name string, rows, cols int, value func(i, j int) float32) *gorgonia.Node {
+	data := make([]float32, rows*cols)
+	for i := range rows {
+		for j := range cols {
+			data[i*cols+j] = value(i, j)
+		}
+	}
+	n, _ := b.matrix(name, rows, cols, data)
+	return n
+}
+
+func one(int, int) float32 { return 1 }
 
 func newMachine(w *network.Weights, batch int) (*machine, error) {
 	q := len(w.Levels)
-	m := &machine{batch: batch, q: q, graph: gorgonia.NewGraph()}
-	g := m.graph
-	m.xv = make([]float32, batch*network.NumFeatures)
-	m.cv = make([]float32, batch*q)
-	m.yv = make([]float32, batch*q)
-	m.xt = tensor.New(tensor.WithShape(batch, network.NumFeatures), tensor.WithBacking(m.xv))
-	m.ct = tensor.New(tensor.WithShape(batch, q), tensor.WithBacking(m.cv))
-	m.yt = tensor.New(tensor.WithShape(batch, q), tensor.WithBacking(m.yv))
-	m.x = gorgonia.NewMatrix(g, tensor.Float32, gorgonia.WithShape(batch, network.NumFeatures), gorgonia.WithName("x"), gorgonia.WithValue(m.xt))
-	m.c = gorgonia.NewMatrix(g, tensor.Float32, gorgonia.WithShape(batch, q), gorgonia.WithName("offsets"), gorgonia.WithValue(m.ct))
-	m.y = gorgonia.NewMatrix(g, tensor.Float32, gorgonia.WithShape(batch, q), gorgonia.WithName("actual"), gorgonia.WithValue(m.yt))
-	ones := constant(g, "ones", batch, 1, func(int, int) float32 { return 1 })
-	tau := constant(g, "tau", batch, q, func(_, j int) float32 { return float32(w.Levels[j] - .5) })
-	half := constant(g, "half", batch, q, func(int, int) float32 { return .5 })
+	m := &machine{batch: batch, q: q, levels: w.Levels, graph: gorgonia.NewGraph()}
+	b := &builder{graph: m.graph}
+	for _, in := range []struct {
+		name string
+		cols int
+	}{
+		{"features", network.NumFeatures}, {"prior", bank.Count}, {"differences", bank.Count},
+		{"lower", q}, {"upper", q}, {"spread", 1}, {"actual", q},
+	} {
+		data := make([]float32, batch*in.cols)
+		node, value := b.matrix(in.name, batch, in.cols, data)
+		m.inputs = append(m.inputs, input{node, value, data, in.cols})
+	}
+	in := func(k int) *gorgonia.Node { return m.inputs[k].node }
+	parts := map[string]*gorgonia.Node{}
+	for _, p := range w.Parts() {
+		n, _ := b.matrix(p.Name, p.Rows, p.Cols, append([]float32(nil), p.Data...))
+		parts[p.Name] = n
+		m.weights = append(m.weights, n)
+		m.home = append(m.home, append([]float32(nil), p.Data...))
+	}
 
-	h := m.x
-	for i, l := range w.Layers {
-		weight := gorgonia.NewMatrix(g, tensor.Float32, gorgonia.WithShape(l.In, l.Out), gorgonia.WithName(fmt.Sprintf("w%d", i)),
-			gorgonia.WithValue(tensor.New(tensor.WithShape(l.In, l.Out), tensor.WithBacking(append([]float32(nil), l.Weight...)))))
-		bias := gorgonia.NewMatrix(g, tensor.Float32, gorgonia.WithShape(1, l.Out), gorgonia.WithName(fmt.Sprintf("b%d", i)),
-			gorgonia.WithValue(tensor.New(tensor.WithShape(1, l.Out), tensor.WithBacking(append([]float32(nil), l.Bias...)))))
-		m.weights = append(m.weights, weight, bias)
-		product, err := gorgonia.Mul(h, weight)
-		if err != nil {
-			return nil, err
-		}
-		// The bias enters as a product with a column of ones, which is a plain
-		// matrix product both ways and needs no broadcast.
-		spread, err := gorgonia.Mul(ones, bias)
-		if err != nil {
-			return nil, err
-		}
-		if h, err = gorgonia.Add(product, spread); err != nil {
-			return nil, err
-		}
-		if i < len(w.Layers)-1 {
-			if h, err = gorgonia.Rectify(h); err != nil {
-				return nil, err
+	// A bias enters as a product with a column of ones, and a column is spread over
+	// a matrix as a product with a row of ones: plain matrix products both ways,
+	// which need no broadcast.
+	ones := b.constant("ones", batch, 1, one)
+	overCandidates, overLevels := b.constant("over candidates", bank.Count, 1, one), b.constant("over levels", 1, q, one)
+	pick := func(name string, cols, first int) *gorgonia.Node {
+		return b.constant(name, network.NumOutputs, cols, func(i, j int) float32 {
+			if i == first+j {
+				return 1
 			}
-		}
+			return 0
+		})
 	}
+	hidden := b.one(gorgonia.Rectify, b.add(b.mul(in(inFeatures), parts["hidden"]), b.mul(ones, parts["hidden-bias"])))
+	z := b.add(b.add(b.mul(in(inFeatures), parts["direct"]), b.mul(ones, parts["bias"])), b.mul(hidden, parts["output"]))
+	// The weighted mean of the candidates: weights are proportional to these powers.
+	power := b.one(gorgonia.Exp, b.add(b.mul(z, pick("gates", bank.Count, 0)), in(inPrior)))
+	point := b.over(b.mul(b.times(power, in(inDifferences)), overCandidates), b.mul(power, overCandidates))
+	point = b.add(point, b.times(in(inSpread), b.mul(z, pick("shift", 1, bank.Count+2))))
+	lower := b.mul(b.one(gorgonia.Exp, b.mul(z, pick("below", 1, bank.Count))), overLevels)
+	upper := b.mul(b.one(gorgonia.Exp, b.mul(z, pick("above", 1, bank.Count+1))), overLevels)
+	quantile := b.add(b.mul(point, overLevels), b.add(b.times(in(inLower), lower), b.times(in(inUpper), upper)))
+	m.output = quantile
+
 	// Pinball loss of e = actual - quantile: 0.5|e| + (tau-0.5) e.
-	loss, err := func() (*gorgonia.Node, error) {
-		quantile, err := gorgonia.Add(h, m.c)
-		if err != nil {
-			return nil, err
-		}
-		e, err := gorgonia.Sub(m.y, quantile)
-		if err != nil {
-			return nil, err
-		}
-		abs, err := gorgonia.Abs(e)
-		if err != nil {
-			return nil, err
-		}
-		symmetric, err := gorgonia.HadamardProd(half, abs)
-		if err != nil {
-			return nil, err
-		}
-		tilt, err := gorgonia.HadamardProd(tau, e)
-		if err != nil {
-			return nil, err
-		}
-		sum, err := gorgonia.Add(symmetric, tilt)
-		if err != nil {
-			return nil, err
-		}
-		return gorgonia.Mean(sum)
-	}()
-	if err != nil {
+	tau := b.constant("tau", batch, q, func(_, j int) float32 { return float32(w.Levels[j] - .5) })
+	half := b.constant("half", batch, q, func(int, int) float32 { return .5 })
+	e := b.two(gorgonia.Sub, in(inActual), quantile)
+	loss := b.add(b.times(half, b.one(gorgonia.Abs, e)), b.times(tau, e))
+	mean := b.one(func(n *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.Mean(n) }, loss)
+	if b.err != nil {
+		return nil, b.err
+	}
+	if _, err := gorgonia.Grad(mean, m.weights...); err != nil {
 		return nil, err
 	}
-	if _, err := gorgonia.Grad(loss, m.weights...); err != nil {
-		return nil, err
-	}
-	m.output = h
 	m.restart()
-	m.grads = gorgonia.NodesToValueGrads(m.weights)
-	m.solver = gorgonia.NewAdamSolver(gorgonia.WithL2Reg(weightDecay))
+	for _, h := range m.home {
+		m.adam = append(m.adam, moments{make([]float32, len(h)), make([]float32, len(h))})
+	}
 	return m, nil
 }
 
@@ -285,35 +385,45 @@ func (m *machine) restart() {
 	m.vm = gorgonia.NewTapeMachine(m.graph, gorgonia.BindDualValues(m.weights...))
 }
 
-func constant(g *gorgonia.ExprGraph, name string, rows, cols int, value func(i, j int) float32) *gorgonia.Node {
-	v := make([]float32, rows*cols)
-	for i := range rows {
-		for j := range cols {
-			v[i*cols+j] = value(i, j)
-		}
-	}
-	return gorgonia.NewMatrix(g, tensor.Float32, gorgonia.WithShape(rows, cols), gorgonia.WithName(name),
-		gorgonia.WithValue(tensor.New(tensor.WithShape(rows, cols), tensor.WithBacking(v))))
-}
+// A single outlier must not own the gradient of its batch.
+const farOut = 30
 
 // load copies the examples of the given indices into the graph's inputs.
 func (m *machine) load(r *Rows, index []int) {
-	f, q := network.NumFeatures, m.q
+	f, c, q := network.NumFeatures, bank.Count, m.q
+	row := func(k, i int) []float32 { in := &m.inputs[k]; return in.data[i*in.cols : (i+1)*in.cols] }
+	offsets := make([]float64, q)
 	for i, k := range index {
-		copy(m.xv[i*f:(i+1)*f], r.Features[k*f:(k+1)*f])
-		copy(m.cv[i*q:(i+1)*q], r.Offsets[k*q:(k+1)*q])
-		for j := range q {
-			m.yv[i*q+j] = r.Actual[k]
+		x := r.Features[k*f : (k+1)*f]
+		copy(row(inFeatures, i), x)
+		prior, differences := row(inPrior, i), row(inDifferences, i)
+		for j, d := range r.Differences[k*c : (k+1)*c] {
+			prior[j] = -bank.Exponent * x[j]
+			if d != d { // counts for nothing
+				d, prior[j] = 0, -60
+			}
+			differences[j] = max(-farOut, min(farOut, d))
+		}
+		for j, v := range r.Offsets[k*q : (k+1)*q] {
+			offsets[j] = float64(v)
+		}
+		middle, spread := network.Center(m.levels, offsets)
+		row(inSpread, i)[0] = float32(spread)
+		lower, upper, actual := row(inLower, i), row(inUpper, i), row(inActual, i)
+		for j, l := range m.levels {
+			o := float32(offsets[j] - middle)
+			lower[j], upper[j] = 0, o
+			if l < .5 {
+				lower[j], upper[j] = o, 0
+			}
+			actual[j] = max(-farOut, min(farOut, r.Actual[k]-float32(middle)))
 		}
 	}
 }
 
 // run takes the loaded examples through the graph, forwards and backwards.
 func (m *machine) run() error {
-	for _, in := range []struct {
-		node  *gorgonia.Node
-		value *tensor.Dense
-	}{{m.x, m.xt}, {m.c, m.ct}, {m.y, m.yt}} {
+	for _, in := range m.inputs {
 		if err := gorgonia.Let(in.node, in.value); err != nil {
 			return err
 		}
@@ -321,26 +431,34 @@ func (m *machine) run() error {
 	return m.vm.RunAll()
 }
 
+// moments are Adam's running means of a gradient and of its square.
+type moments struct{ mean, square []float32 }
+
 // step runs the graph and applies Adam (Kingma and Ba, "Adam: A Method for
 // Stochastic Optimization", 2015).
 func (m *machine) step(rate float64) error {
 	if err := m.run(); err != nil {
 		return err
 	}
-	for _, n := range m.weights {
-		grad, err := n.Grad()
+	m.steps++
+	const beta1, beta2, epsilon = .9, .999, 1e-8
+	c1, c2 := 1-math.Pow(beta1, float64(m.steps)), 1-math.Pow(beta2, float64(m.steps))
+	scale, root := float32(rate/c1), float32(1/c2)
+	for k, n := range m.weights {
+		value, err := n.Grad()
 		if err != nil {
 			return err
 		}
-		for i, v := range grad.Data().([]float32) {
-			if v != v || math.IsInf(float64(v), 0) {
-				return schemas.Errorf(schemas.CodeInvalidData, "gradient %d of %s must be finite, but is %v", i, n.Name(), v)
+		grad, w, a := value.Data().([]float32), n.Value().Data().([]float32), m.adam[k]
+		for i, g := range grad {
+			if g-g != 0 {
+				return schemas.Errorf(schemas.CodeInvalidData, "gradient %d of %s must be finite, but is %v", i, n.Name(), g)
 			}
+			a.mean[i] += (1 - beta1) * (g - a.mean[i])
+			a.square[i] += (1 - beta2) * (g*g - a.square[i])
+			w[i] -= scale*a.mean[i]/(float32(math.Sqrt(float64(a.square[i]*root)))+epsilon) + float32(rate*weightDecay)*(w[i]-m.home[k][i])
+			grad[i] = 0
 		}
-	}
-	gorgonia.WithLearnRate(rate)(m.solver)
-	if err := m.solver.Step(m.grads); err != nil {
-		return err
 	}
 	m.vm.Reset()
 	return nil
@@ -348,9 +466,8 @@ func (m *machine) step(rate float64) error {
 
 // save copies the graph's weights into w.
 func (m *machine) save(w *network.Weights) {
-	for i := range w.Layers {
-		copy(w.Layers[i].Weight, m.weights[2*i].Value().Data().([]float32))
-		copy(w.Layers[i].Bias, m.weights[2*i+1].Value().Data().([]float32))
+	for i, p := range w.Parts() {
+		copy(p.Data, m.weights[i].Value().Data().([]float32))
 	}
 }
 

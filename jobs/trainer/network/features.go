@@ -3,45 +3,58 @@ package network
 import (
 	"math"
 	"slices"
-	"time"
 
 	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
-// The inputs, in order. Differences are from the bank's weighted forecast of the
-// same step (the anchor), in units of the bank's own mean absolute error in the
-// band of that step, cut to +-clip.
+// The inputs, in order. What a band has in common comes first. Differences are
+// from the bank's weighted forecast of the same step (the anchor), in units of
+// the bank's own mean absolute error in the band of that step, cut to +-clip.
 const (
+	numErrors    = bank.Count // log of each candidate's backtest error over the best one's
+	numResiduals = 5          // quantiles of the bank's residuals in the band's backtest
+	numSizes     = 3          // logs of: yesterday's error, the spread of those residuals, the spread of days
+	numBands     = 2          // whether it is the first band, and the second
+	numOfBand    = numErrors + numResiduals + numSizes + numBands
+
 	numCandidates = bank.Count // each candidate's difference
-	numErrors     = bank.Count // log of each candidate's backtest error over the best one's
-	numLags       = 5          // the same time on the last five days
-	numNeighbours = 6          // yesterday, 1, 2 and 4 steps before and after
-	numRecent     = 6          // the last value, and residuals of the last steps, hours and day, decaying
-	numSpread     = 5          // residual quantiles of the band's backtest, and the best candidate's error
-	numTime       = 6          // how far ahead, and whether the step and yesterday fall on a weekend
+	numTime       = 3          // how far ahead, as decays
+	numSpreads    = 2          // logs of: how restless the time of day is, how far the candidates are apart
+	numOfStep     = numCandidates + numTime + numSpreads
 
 	// NumFeatures is the length of a feature vector.
-	NumFeatures = numCandidates + numErrors + numLags + numNeighbours + numRecent + numSpread + numTime
+	NumFeatures = numOfBand + numOfStep
 )
 
-const clip = 8
+// clip bounds what is measured in units of the bank's error, and clipLog a
+// logarithm.
+const (
+	clip    = 8
+	clipLog = 3
+)
+
+// rowSteps is how many steps of the far band share a row of features: their
+// candidates differ, what is to be thought of them hardly does.
+const rowSteps = 4
 
 // Window is one origin of one series, ready to be turned into feature vectors.
 type Window struct {
-	Weights []bank.BandWeights
-	origin  bank.Origin
-	outs    [][bank.Count]float64 // per step, the candidates' forecasts
-	y       []float64
-	period  int
-	at      int // index of the first step to be forecast
-	start   time.Time
-	step    time.Duration
-	floor   float64     // smallest scale
-	offsets [][]float64 // per band, the bank's residual quantile of each level
-	scales  []float64   // per band
-	logErr  [][numErrors]float32
-	levels  []float64
+	Weights    []bank.BandWeights
+	Steps      int
+	forecasts  []float64 // the candidates', candidate after candidate
+	anchor     []float64 // the bank's weighted forecast, by step
+	volatility []float64 // of a period, see [bank.History.Volatility]
+	at         int       // index of the first step to be forecast
+	levels     []float64
+	bands      []windowBand
+}
+
+// windowBand is what the steps of one band have in common.
+type windowBand struct {
+	scale    float64
+	offsets  []float64 // the bank's residual quantile of each level
+	features [numOfBand]float32
 }
 
 // NewWindow prepares origin at (an index into s, or its length) for the given
@@ -50,44 +63,78 @@ type Window struct {
 // forecast, as on a history without any tried-out step. The window does not keep
 // the history.
 func NewWindow(h *bank.History, s *schemas.Series, period, at, horizon int, levels []float64) (*Window, bool) {
-	w := &Window{
-		Weights: h.Weigh(at, horizon), origin: h.Origin(at), outs: make([][bank.Count]float64, horizon),
-		y: s.Mean, period: period, at: at, start: s.Time(at), step: s.Step, levels: levels,
-	}
-	for step := range w.outs {
-		h.At(&w.origin, step, &w.outs[step])
-	}
-	w.floor = scaleFloor(s.Mean[max(0, at-5*period):at], period)
+	w := &Window{Weights: h.Weigh(at, horizon), Steps: horizon, at: at, levels: levels}
+	memory := make([]float64, (bank.Count+1)*horizon+period)
+	w.forecasts, w.anchor, w.volatility = memory[:bank.Count*horizon], memory[bank.Count*horizon:][:horizon], memory[(bank.Count+1)*horizon:]
+	origin := h.Origin(at)
+	h.Forecast(&origin, 0, horizon, w.forecasts)
+	spread := h.Volatility(at, w.volatility)
+	floor := scaleFloor(s.Mean[max(0, at-5*period):at])
 	for b := range w.Weights {
 		bw := &w.Weights[b]
 		if len(bw.Residuals) == 0 {
 			return nil, false
 		}
-		scale := max(bw.MAE, w.floor)
-		w.scales = append(w.scales, scale)
-		offsets := make([]float64, len(levels))
-		for i, l := range levels {
-			offsets[i] = bw.Offset(l)
+		first, last := bw.Band.First-1, bw.Band.Last
+		bw.Combine(w.forecasts, horizon, first, last, w.anchor[first:first:last])
+		if slices.ContainsFunc(w.anchor[first:last], math.IsNaN) {
+			return nil, false
 		}
-		w.offsets = append(w.offsets, offsets)
-		var logs [numErrors]float32
-		best := max(bw.Error[bw.Best], 1e-3*scale)
-		for c, e := range bw.Error {
-			v := 3.0
-			if e == e {
-				v = min(3, math.Log(max(e, best)/best))
-			}
-			logs[c] = float32(v)
-		}
-		w.logErr = append(w.logErr, logs)
+		w.bands = append(w.bands, newWindowBand(bw, b, levels, floor, spread))
 	}
 	return w, true
+}
+
+func newWindowBand(bw *bank.BandWeights, b int, levels []float64, floor, spread float64) windowBand {
+	wb := windowBand{scale: max(bw.MAE, floor), offsets: make([]float64, len(levels))}
+	for i, l := range levels {
+		wb.offsets[i] = bw.Offset(l)
+	}
+	x := wb.features[:0]
+	least := 1e-3 * wb.scale
+	best := max(bw.Error[bw.Best], least)
+	for _, e := range bw.Error {
+		v := float64(clipLog)
+		if e == e {
+			v = min(clipLog, math.Log(max(e, best)/best))
+		}
+		x = append(x, float32(v))
+	}
+	for _, l := range [numResiduals]float64{.1, .25, .5, .75, .9} {
+		x = append(x, cut(bw.Offset(l)/wb.scale))
+	}
+	x = append(x,
+		cutLog(bw.BaselineMAE/max(bw.MAE, least)),
+		cutLog((bw.Offset(.9)-bw.Offset(.1))/wb.scale),
+		cutLog(spread/wb.scale))
+	for k := range numBands {
+		v := float32(0)
+		if b == k {
+			v = 1
+		}
+		x = append(x, v)
+	}
+	return wb
+}
+
+func cut(v float64) float32 {
+	if v != v {
+		return 0
+	}
+	return float32(max(-clip, min(clip, v)))
+}
+
+func cutLog(v float64) float32 {
+	if v != v {
+		return 0
+	}
+	return float32(math.Log(max(.05, min(20, v))))
 }
 
 // scaleFloor returns the smallest error that is still worth a correction: a
 // twentieth of the mean absolute deviation of the last days, and a thousandth of
 // their level.
-func scaleFloor(y []float64, period int) float64 {
+func scaleFloor(y []float64) float64 {
 	sum, n := 0.0, 0
 	for _, v := range y {
 		if v == v {
@@ -117,102 +164,79 @@ func (w *Window) band(step int) int {
 	return len(w.Weights) - 1
 }
 
-// Step is what the network needs and what its output means for one step.
-type Step struct {
-	Anchor  float64   // the bank's weighted forecast
-	Scale   float64   // what one unit of output is worth, in cores or bytes
-	Offsets []float64 // the bank's residual quantiles, to be added to the anchor
-}
-
-// Features fills x (NumFeatures values) for one step (0 is the first) and
-// returns how to read the output. It reports false where the bank has no
-// forecast for the step.
-func (w *Window) Features(step int, x []float32) (Step, bool) {
-	out := &w.outs[step]
+// row returns the steps [first, last) that share their features with a step.
+func (w *Window) row(step int) (first, last int) {
 	b := w.band(step)
-	anchor := w.Weights[b].Combine(out)
-	if anchor != anchor {
-		return Step{}, false
+	if b < numBands {
+		return step, step + 1
 	}
-	st := Step{Anchor: anchor, Scale: w.scales[b], Offsets: w.offsets[b]}
-	if x == nil {
-		return st, true
-	}
-	inv := 1 / st.Scale
-	k := 0
-	put := func(v float64) {
-		switch {
-		case v != v:
-			v = 0
-		case v > clip:
-			v = clip
-		case v < -clip:
-			v = -clip
-		}
-		x[k] = float32(v)
-		k++
-	}
-	diff := func(v float64) { put((v - anchor) * inv) }
-	for _, v := range out {
-		diff(v)
-	}
-	k += copy(x[k:], w.logErr[b][:])
-	i := w.at + step%w.period
-	value := func(j int) float64 {
-		if j < 0 || j >= w.at {
-			return math.NaN()
-		}
-		return w.y[j]
-	}
-	for d := 1; d <= numLags; d++ {
-		diff(value(i - d*w.period))
-	}
-	for _, d := range [numNeighbours]int{-4, -2, -1, 1, 2, 4} {
-		diff(value(i - w.period + d))
-	}
-	h := float64(step)
-	d2, d8, d32 := math.Exp(-h/2), math.Exp(-h/8), math.Exp(-h/32)
-	last := out[bank.LastValue]
-	diff(last)
-	r1, r4, level := w.origin.Residuals()
-	put(r1 * inv * d2)
-	put(r4 * inv * d8)
-	put(level * inv)
-	put(level * inv * d32)
-	put((last - out[bank.LastFour]) * inv * d2)
-	bw := &w.Weights[b]
-	for _, l := range [numSpread - 1]float64{.1, .5, .9, .975} {
-		put(bw.Offset(l) * inv)
-	}
-	put(bw.Error[bw.Best] * inv)
-	put(d2)
-	put(d8)
-	put(d32)
-	at := w.start.Add(time.Duration(step) * w.step)
-	today, yesterday := weekend(at), weekend(at.Add(-24*time.Hour))
-	put(today)
-	put(yesterday)
-	put(today * yesterday)
-	return st, true
+	begin := w.Weights[b].Band.First - 1
+	first = step - (step-begin)%rowSteps
+	return first, min(first+rowSteps, w.Weights[b].Band.Last)
 }
 
-func weekend(t time.Time) float64 {
-	if d := t.Weekday(); d == time.Saturday || d == time.Sunday {
-		return 1
-	}
-	return 0
+// Features fills x (NumFeatures values) for the row of a step (0 is the first).
+func (w *Window) Features(step int, x []float32) {
+	b := &w.bands[w.band(step)]
+	copy(x, b.features[:])
+	w.stepFeatures(step, x[numOfBand:])
 }
 
-// Quantiles writes the quantiles of one step into row: the anchor, the bank's
-// own residual quantile and the network's correction (nil for the bank alone),
-// ascending and not below zero.
-func (s *Step) Quantiles(correction []float32, row []float64) {
-	for i := range row {
-		v := s.Anchor + s.Offsets[i]
-		if correction != nil {
-			v += s.Scale * float64(correction[i])
+// stepFeatures fills the part of the features that the steps of a band do not
+// share.
+func (w *Window) stepFeatures(step int, x []float32) {
+	band := w.band(step)
+	b, weight := &w.bands[band], &w.Weights[band].Weight
+	first, last := w.row(step)
+	inv := 1 / (b.scale * float64(last-first))
+	apart := 0.0
+	for c := range bank.Count {
+		sum, far := 0.0, 0.0
+		row := w.forecasts[c*w.Steps : (c+1)*w.Steps]
+		for k := first; k < last; k++ {
+			d := row[k] - w.anchor[k]
+			sum += d
+			far += math.Abs(d)
 		}
-		row[i] = max(0, v)
+		x[c] = cut(sum * inv)
+		if weight[c] > 0 && far == far {
+			apart += weight[c] * far * inv
+		}
 	}
-	slices.Sort(row)
+	h := float64(first+last-1) / 2
+	x = x[numCandidates:]
+	x[0], x[1], x[2] = float32(math.Exp(-h/2)), float32(math.Exp(-h/8)), float32(math.Exp(-h/32))
+	restless := 0.0
+	for k := first; k < last; k++ {
+		restless += w.volatility[k%len(w.volatility)]
+	}
+	x[3] = cutLog(restless / float64(last-first))
+	x[4] = cutLog(apart)
+}
+
+// Anchor returns the bank's weighted forecast of a step.
+func (w *Window) Anchor(step int) float64 { return w.anchor[step] }
+
+// Scale returns the unit of the examples of a step, in cores or bytes: the bank's
+// mean absolute error in its band, kept above what is worth a correction.
+func (w *Window) Scale(step int) float64 { return w.bands[w.band(step)].scale }
+
+// Differences fills out (a value a candidate) with what each candidate says about
+// a step, less the anchor, in units of the scale. A candidate without a forecast
+// is NaN.
+func (w *Window) Differences(step int, out []float32) {
+	inv := 1 / w.Scale(step)
+	for c := range bank.Count {
+		out[c] = float32((w.forecasts[c*w.Steps+step] - w.anchor[step]) * inv)
+	}
+}
+
+// Offsets fills out (a value a level) with how far the bank's quantiles of a step
+// lie from its anchor, in cores or bytes: as far as its residuals do, more where
+// the time of day is restless and less where it is quiet.
+func (w *Window) Offsets(step int, out []float64) {
+	share := math.Sqrt(w.volatility[step%len(w.volatility)])
+	for i, o := range w.bands[w.band(step)].offsets {
+		out[i] = o * share
+	}
 }

@@ -1,57 +1,187 @@
 package network
 
-import "github.com/self-scaling/self-scaling/schemas"
+import (
+	"math"
+	"slices"
+
+	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
+	"github.com/self-scaling/self-scaling/schemas"
+)
 
 // Forecaster turns windows into forecasts and reuses its memory between them.
 // It is not safe for concurrent use.
 type Forecaster struct {
-	levels          []float64
-	x, out, scratch []float32
-	steps           []Step
+	levels  []float64
+	offsets []float64
+	step    [numOfStep]float32
+	shared  []float32
+	out     []float32
+	hidden  []float32
 }
 
 // NewForecaster returns a forecaster of the given quantile levels.
-func NewForecaster(levels []float64) *Forecaster { return &Forecaster{levels: levels} }
+func NewForecaster(levels []float64) *Forecaster {
+	return &Forecaster{levels: levels, offsets: make([]float64, len(levels))}
+}
 
 // Forecast returns the quantiles of the next steps: the bank's own where weights
-// is nil, else with the network's correction. It reports false where the bank
-// has no forecast for one of the steps, and where a correction is not finite.
+// is nil, else the network's. It reports false where an answer is not finite.
 func (f *Forecaster) Forecast(w *Window, s *schemas.Series, steps int, weights *Weights) (*schemas.Forecast, bool) {
-	q := len(f.levels)
-	if len(f.steps) < steps {
-		f.steps = make([]Step, steps)
-		f.x = make([]float32, steps*NumFeatures)
-		f.out = make([]float32, steps*q)
-	}
-	for i := range steps {
-		var x []float32
-		if weights != nil {
-			x = f.x[i*NumFeatures : (i+1)*NumFeatures]
-		}
-		st, ok := w.Features(i, x)
-		if !ok {
-			return nil, false
-		}
-		f.steps[i] = st
-	}
 	past := s.Slice(0, w.at)
 	fc := schemas.NewForecast(&past, steps, f.levels)
-	if weights != nil {
-		f.scratch = weights.Forward(f.x[:steps*NumFeatures], steps, f.out, f.scratch)
-		for _, v := range f.out[:steps*q] {
-			if v-v != 0 { // NaN or infinite
+	if weights == nil {
+		for i := range steps {
+			w.Offsets(i, f.offsets)
+			row := fc.Row(i)
+			for j, o := range f.offsets {
+				row[j] = w.anchor[i] + o
+			}
+			if !settle(row) {
+				return nil, false
+			}
+		}
+		return fc, true
+	}
+	weights.sized(&f.shared, &f.out, &f.hidden)
+	band := -1
+	for i := 0; i < steps; {
+		if b := w.band(i); b != band {
+			band = b
+			weights.begin(w.bands[b].features[:], f.shared)
+		}
+		w.stepFeatures(i, f.step[:])
+		weights.finish(f.shared, f.step[:], f.out, f.hidden)
+		_, last := w.row(i)
+		o := newOutput(f.out, w.bands[band].features[:])
+		for ; i < min(last, steps); i++ {
+			w.Offsets(i, f.offsets)
+			if row := fc.Row(i); !o.quantiles(w, i, f.levels, f.offsets, row) || !settle(row) {
 				return nil, false
 			}
 		}
 	}
-	for i := range steps {
-		var correction []float32
-		if weights != nil {
-			correction = f.out[i*q : (i+1)*q]
-		}
-		f.steps[i].Quantiles(correction, fc.Row(i))
-	}
 	return fc, true
+}
+
+// output is what the network says about a row.
+type output struct {
+	weight       [bank.Count]float64 // of each candidate, adding up to 1
+	lower, upper float64             // factors of the spread below and above the median
+	shift        float64             // of the whole, in distances of the residuals' .1 and .9 quantiles
+}
+
+// newOutput reads the network's output (NumOutputs values) beside the features.
+func newOutput(z, features []float32) output {
+	o := output{
+		lower: factor(z[bank.Count]), upper: factor(z[bank.Count+1]), shift: float64(z[bank.Count+2]),
+	}
+	most := math.Inf(-1)
+	for c := range o.weight {
+		o.weight[c] = float64(z[c]) - bank.Exponent*float64(features[c])
+		most = max(most, o.weight[c])
+	}
+	sum := 0.0
+	for c, v := range o.weight {
+		v = math.Exp(v - most)
+		if v < leastWeight {
+			v = 0
+		}
+		o.weight[c] = v
+		sum += v
+	}
+	for c := range o.weight {
+		o.weight[c] /= sum
+	}
+	return o
+}
+
+// leastWeight is what a candidate must count for, beside the best one, to be
+// looked at.
+const leastWeight = 1e-7
+
+// factor reads the logarithm of a factor, which is kept from being absurd.
+func factor(z float32) float64 { return math.Exp(max(-3, min(2, float64(z)))) }
+
+// quantiles fills row with the quantiles of a step, unsettled. Offsets are the
+// bank's. It reports false where none of the candidates that count has a
+// forecast.
+func (o *output) quantiles(w *Window, step int, levels, offsets, row []float64) bool {
+	point, total := 0.0, 0.0
+	for c, weight := range o.weight {
+		if weight == 0 {
+			continue
+		}
+		if v := w.forecasts[c*w.Steps+step]; v == v {
+			point += weight * v
+			total += weight
+		}
+	}
+	if !(total > 0) {
+		return false
+	}
+	o.spread(point/total, levels, offsets, row)
+	return true
+}
+
+// spread puts quantiles around a point.
+func (o *output) spread(point float64, levels, offsets, row []float64) {
+	middle, spread := Center(levels, offsets)
+	point += middle + o.shift*spread
+	for j, l := range levels {
+		k := o.upper
+		if l < .5 {
+			k = o.lower
+		}
+		row[j] = point + (offsets[j]-middle)*k
+	}
+}
+
+// Quantiles fills row with what an output z says of an example: its features,
+// the candidates' differences from the anchor and the bank's offsets, as
+// differences from the anchor.
+func Quantiles(z, features, differences []float32, levels, offsets, row []float64) {
+	o := newOutput(z, features)
+	point, total := 0.0, 0.0
+	for c, weight := range o.weight {
+		if d := differences[c]; d == d {
+			point += weight * float64(d)
+			total += weight
+		}
+	}
+	if total > 0 {
+		point /= total
+	}
+	o.spread(point, levels, offsets, row)
+}
+
+// Center returns the offset of the median, and how far those of the levels .1
+// and .9 are apart. Where these are no levels it takes what lies between their
+// neighbours, or the outermost.
+func Center(levels, offsets []float64) (middle, spread float64) {
+	at := func(level float64) float64 {
+		j, ok := slices.BinarySearch(levels, level)
+		switch {
+		case ok || j == 0:
+			return offsets[j]
+		case j == len(levels):
+			return offsets[j-1]
+		}
+		return offsets[j-1] + (offsets[j]-offsets[j-1])*(level-levels[j-1])/(levels[j]-levels[j-1])
+	}
+	return at(.5), at(.9) - at(.1)
+}
+
+// settle puts quantiles in order and above zero, and reports whether they are
+// finite.
+func settle(row []float64) bool {
+	for j, v := range row {
+		if v-v != 0 { // NaN or infinite
+			return false
+		}
+		row[j] = max(0, v)
+	}
+	slices.Sort(row)
+	return true
 }
 
 // PeakHorizon is how many steps of peaks are forecast: four hours of quarter

@@ -1,9 +1,13 @@
 // Package network is the trained half of the forecast: one small quantile
 // network for all components together. It does not predict usage itself. It
 // looks at what the candidates of jobs/trainer/bank say, at how well each did of
-// late and at how the last hours went, and predicts how far the bank's weighted
-// forecast will be off, as quantiles. A network whose last layer is zero is the
-// bank itself, so training can only start from it.
+// late and at how the last days went, and says how far each candidate is to be
+// believed, and how sure the result is: weights that add up to 1, two factors for
+// the spread of the bank's residuals and a shift in units of that spread. So its
+// forecast always lies among those of the candidates, whatever series it is shown
+// (Montero-Manso et al., "FFORMA: Feature-based forecast model averaging", 2020,
+// weigh whole methods in this manner). A network of zeros is the bank itself, so
+// training can only start from it.
 //
 // This package holds the features and the forward pass and links no tensor
 // library; jobs/trainer/fit trains the weights with Gorgonia.
@@ -12,7 +16,6 @@ package network
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -20,101 +23,171 @@ import (
 
 	"github.com/nlpodyssey/safetensors"
 
+	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
-// FeatureSet names the meaning of the inputs. Weights trained on another set
-// cannot be used.
-const FeatureSet = "bank-correction-1"
+// FeatureSet names the meaning of the inputs and outputs. Weights trained on
+// another set cannot be used.
+const FeatureSet = "bank-gate-1"
 
-// Layer is a dense layer: Out = In x Weight + Bias, row-major.
-type Layer struct {
-	In, Out int
-	Weight  []float32 // In x Out
-	Bias    []float32 // Out
+// NumOutputs is the length of an output: for each candidate what is added to the
+// logarithm of the bank's weight, the logarithms of the factors for the spread
+// below and above the median, and the shift.
+const NumOutputs = bank.Count + 3
+
+// Matrix is row-major.
+type Matrix struct {
+	Rows, Cols int
+	Data       []float32
 }
 
-// Weights are a trained network: dense layers with rectified units between
-// them, the last one linear with one output a quantile level.
+func newMatrix(rows, cols int) Matrix { return Matrix{rows, cols, make([]float32, rows*cols)} }
+
+// Weights are a trained network: the inputs lead to the outputs directly, and
+// once more through a layer of rectified units:
+//
+//	output = x Direct + Bias + rectify(x Hidden + HiddenBias) Output
 type Weights struct {
-	Levels []float64
-	Layers []Layer
+	Levels     []float64
+	Direct     Matrix // NumFeatures x NumOutputs
+	Bias       Matrix // 1 x NumOutputs
+	Hidden     Matrix // NumFeatures x units
+	HiddenBias Matrix // 1 x units
+	Output     Matrix // units x NumOutputs
 }
 
-// New returns weights of the given hidden sizes, drawn from a seeded source
-// (He et al., "Delving Deep into Rectifiers", 2015), with a last layer of
-// zeros.
-func New(levels []float64, hidden []int, normal func() float64) *Weights {
-	w := &Weights{Levels: slices.Clone(levels)}
-	sizes := append(append([]int{NumFeatures}, hidden...), len(levels))
-	for i := 1; i < len(sizes); i++ {
-		l := Layer{In: sizes[i-1], Out: sizes[i], Weight: make([]float32, sizes[i-1]*sizes[i]), Bias: make([]float32, sizes[i])}
-		if i < len(sizes)-1 {
-			std := math.Sqrt(2 / float64(l.In))
-			for j := range l.Weight {
-				l.Weight[j] = float32(normal() * std)
-			}
-		}
-		w.Layers = append(w.Layers, l)
+// New returns weights of zeros, and of the given number of hidden units that are
+// drawn from a seeded source (He et al., "Delving Deep into Rectifiers", 2015)
+// but lead nowhere yet.
+func New(levels []float64, hidden int, normal func() float64) *Weights {
+	w := &Weights{
+		Levels: slices.Clone(levels), Direct: newMatrix(NumFeatures, NumOutputs), Bias: newMatrix(1, NumOutputs),
+		Hidden: newMatrix(NumFeatures, hidden), HiddenBias: newMatrix(1, hidden), Output: newMatrix(hidden, NumOutputs),
+	}
+	for i := range w.Hidden.Data {
+		w.Hidden.Data[i] = float32(normal() * math.Sqrt(2/float64(NumFeatures)))
 	}
 	return w
 }
 
+// Parts returns the matrices by name, in a fixed order.
+func (w *Weights) Parts() []Part {
+	return []Part{
+		{"direct", &w.Direct}, {"bias", &w.Bias}, {"hidden", &w.Hidden}, {"hidden-bias", &w.HiddenBias}, {"output", &w.Output},
+	}
+}
+
+// Part is one matrix of a network.
+type Part struct {
+	Name string
+	*Matrix
+}
+
 // Clone returns a deep copy.
 func (w *Weights) Clone() *Weights {
-	out := &Weights{Levels: slices.Clone(w.Levels)}
-	for _, l := range w.Layers {
-		l.Weight, l.Bias = slices.Clone(l.Weight), slices.Clone(l.Bias)
-		out.Layers = append(out.Layers, l)
+	out := *w
+	out.Levels = slices.Clone(w.Levels)
+	for _, p := range out.Parts() {
+		p.Data = slices.Clone(p.Data)
+	}
+	return &out
+}
+
+// Join returns the network whose output is the mean of those given, which must
+// have the same levels: the mean of what leads directly, and all hidden units
+// side by side.
+func Join(all ...*Weights) *Weights {
+	units := 0
+	for _, w := range all {
+		units += w.Hidden.Cols
+	}
+	share := 1 / float32(len(all))
+	out := New(all[0].Levels, units, func() float64 { return 0 })
+	first := 0
+	for _, w := range all {
+		for i, v := range w.Direct.Data {
+			out.Direct.Data[i] += share * v
+		}
+		for i, v := range w.Bias.Data {
+			out.Bias.Data[i] += share * v
+		}
+		n := w.Hidden.Cols
+		for i := range NumFeatures {
+			copy(out.Hidden.Data[i*units+first:], w.Hidden.Data[i*n:(i+1)*n])
+		}
+		copy(out.HiddenBias.Data[first:], w.HiddenBias.Data)
+		for i, v := range w.Output.Data {
+			out.Output.Data[first*NumOutputs+i] = share * v
+		}
+		first += n
 	}
 	return out
 }
 
-// Forward computes the outputs of rows feature vectors, row-major, into out
-// (rows x len(Levels)). Scratch is reused between calls and may start nil; the
-// returned slice is the scratch for the next call.
-func (w *Weights) Forward(x []float32, rows int, out, scratch []float32) []float32 {
-	widest := 0
-	for _, l := range w.Layers {
-		widest = max(widest, l.Out)
-	}
-	if cap(scratch) < 2*rows*widest {
-		scratch = make([]float32, 2*rows*widest)
-	}
-	scratch = scratch[:2*rows*widest]
-	in := x
-	for i := range w.Layers {
-		l := &w.Layers[i]
-		last := i == len(w.Layers)-1
-		dst := scratch[(i%2)*rows*widest:][:rows*l.Out]
-		if last {
-			dst = out[:rows*l.Out]
+// Mean returns the network whose weights are the means of those given, which must
+// have the same shape.
+func Mean(all ...*Weights) *Weights {
+	out := all[0].Clone()
+	for i, p := range out.Parts() {
+		for j := range p.Data {
+			sum := 0.0
+			for _, w := range all {
+				sum += float64(w.Parts()[i].Data[j])
+			}
+			p.Data[j] = float32(sum / float64(len(all)))
 		}
-		for r := range rows {
-			l.apply(in[r*l.In:(r+1)*l.In], dst[r*l.Out:(r+1)*l.Out], !last)
-		}
-		in = dst
 	}
-	return scratch
+	return out
 }
 
-func (l *Layer) apply(in, out []float32, rectify bool) {
-	copy(out, l.Bias)
-	n := l.Out
-	for i, v := range in {
+// Forward computes the output (NumOutputs values) of one feature vector.
+func (w *Weights) Forward(x, out []float32) {
+	var shared, z, hidden []float32
+	w.sized(&shared, &z, &hidden)
+	w.begin(x[:numOfBand], shared)
+	w.finish(shared, x[numOfBand:NumFeatures], z, hidden)
+	copy(out, z)
+}
+
+// sized makes room for a forward pass in two halves.
+func (w *Weights) sized(shared, out, hidden *[]float32) {
+	if n := NumOutputs + w.Hidden.Cols; len(*shared) != n {
+		*shared, *out, *hidden = make([]float32, n), make([]float32, NumOutputs), make([]float32, w.Hidden.Cols)
+	}
+}
+
+// begin computes the half of the first products that the steps of a band share.
+func (w *Weights) begin(x, shared []float32) {
+	out, hidden := shared[:NumOutputs], shared[NumOutputs:]
+	copy(out, w.Bias.Data)
+	copy(hidden, w.HiddenBias.Data)
+	multiply(x, w.Direct.Data, out)
+	multiply(x, w.Hidden.Data, hidden)
+}
+
+// finish computes the output from the shared half and the features of a step.
+func (w *Weights) finish(shared, x, out, hidden []float32) {
+	copy(out, shared[:NumOutputs])
+	copy(hidden, shared[NumOutputs:])
+	multiply(x, w.Direct.Data[numOfBand*NumOutputs:], out)
+	multiply(x, w.Hidden.Data[numOfBand*len(hidden):], hidden)
+	for j, v := range hidden {
+		hidden[j] = max(0, v)
+	}
+	multiply(hidden, w.Output.Data, out)
+}
+
+// multiply adds the product of a row vector and a matrix to out.
+func multiply(x, matrix, out []float32) {
+	n := len(out)
+	for i, v := range x {
 		if v == 0 {
 			continue
 		}
-		row := l.Weight[i*n : i*n+n]
+		row := matrix[i*n : i*n+n]
 		for j, w := range row {
 			out[j] += v * w
-		}
-	}
-	if rectify {
-		for j, v := range out {
-			if v < 0 {
-				out[j] = 0
-			}
 		}
 	}
 }
@@ -122,21 +195,15 @@ func (l *Layer) apply(in, out []float32, rectify bool) {
 // Validate reports weights that must not be used: of another shape, or not
 // finite.
 func (w *Weights) Validate() error {
-	if len(w.Layers) == 0 || w.Layers[0].In != NumFeatures || w.Layers[len(w.Layers)-1].Out != len(w.Levels) {
-		return schemas.Errorf(schemas.CodeInvalidData, "network must lead from %d features to %d quantiles", NumFeatures, len(w.Levels))
-	}
-	for i, l := range w.Layers {
-		if len(l.Weight) != l.In*l.Out || len(l.Bias) != l.Out || i > 0 && l.In != w.Layers[i-1].Out {
-			return schemas.Errorf(schemas.CodeInvalidData, "network layer %d must be %d x %d after a layer of the same width, but has %d weights and %d biases", i, l.In, l.Out, len(l.Weight), len(l.Bias))
+	units := w.Hidden.Cols
+	for i, shape := range [][2]int{{NumFeatures, NumOutputs}, {1, NumOutputs}, {NumFeatures, units}, {1, units}, {units, NumOutputs}} {
+		p := w.Parts()[i]
+		if p.Rows != shape[0] || p.Cols != shape[1] || len(p.Data) != p.Rows*p.Cols {
+			return schemas.Errorf(schemas.CodeInvalidData, "network part %q must be %d x %d, but is %d x %d with %d values", p.Name, shape[0], shape[1], p.Rows, p.Cols, len(p.Data))
 		}
-		for _, v := range l.Weight {
-			if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
-				return schemas.Errorf(schemas.CodeInvalidData, "network layer %d must have finite weights, but has %v", i, v)
-			}
-		}
-		for _, v := range l.Bias {
-			if f := float64(v); math.IsNaN(f) || math.IsInf(f, 0) {
-				return schemas.Errorf(schemas.CodeInvalidData, "network layer %d must have finite biases, but has %v", i, v)
+		for _, v := range p.Data {
+			if v-v != 0 {
+				return schemas.Errorf(schemas.CodeInvalidData, "network part %q must have finite weights, but has %v", p.Name, v)
 			}
 		}
 	}
@@ -165,9 +232,8 @@ func float32Bytes(v []float32) []byte {
 // bytes.
 func (w *Weights) Encode() ([]byte, error) {
 	data := map[string]tensor{}
-	for i, l := range w.Layers {
-		data[fmt.Sprintf("layer%d.weight", i)] = tensor{[]uint64{uint64(l.In), uint64(l.Out)}, float32Bytes(l.Weight)}
-		data[fmt.Sprintf("layer%d.bias", i)] = tensor{[]uint64{uint64(l.Out)}, float32Bytes(l.Bias)}
+	for _, p := range w.Parts() {
+		data[p.Name] = tensor{[]uint64{uint64(p.Rows), uint64(p.Cols)}, float32Bytes(p.Data)}
 	}
 	levels := make([]string, len(w.Levels))
 	for i, l := range w.Levels {
@@ -200,20 +266,18 @@ func Decode(data []byte) (*Weights, error) {
 		}
 		w.Levels = append(w.Levels, l)
 	}
-	for i := 0; ; i++ {
-		weight, ok := file.Tensor(fmt.Sprintf("layer%d.weight", i))
-		if !ok {
-			break
+	for _, p := range w.Parts() {
+		t, ok := file.Tensor(p.Name)
+		if !ok || t.DType() != safetensors.F32 || len(t.Shape()) != 2 || t.Shape()[0] > maxSide || t.Shape()[1] > maxSide {
+			return nil, schemas.Errorf(schemas.CodeInvalidData, "network weights: %q must be a float32 matrix of at most %d x %d", p.Name, maxSide, maxSide)
 		}
-		bias, ok := file.Tensor(fmt.Sprintf("layer%d.bias", i))
-		if shape := weight.Shape(); ok && len(shape) == 2 && weight.DType() == safetensors.F32 && bias.DType() == safetensors.F32 {
-			w.Layers = append(w.Layers, Layer{In: int(shape[0]), Out: int(shape[1]), Weight: floats(weight.Data()), Bias: floats(bias.Data())})
-			continue
-		}
-		return nil, schemas.Errorf(schemas.CodeInvalidData, "network weights: layer %d must have a float32 matrix and a float32 bias", i)
+		p.Rows, p.Cols, p.Data = int(t.Shape()[0]), int(t.Shape()[1]), floats(t.Data())
 	}
 	return w, w.Validate()
 }
+
+// maxSide bounds a matrix that is read.
+const maxSide = 1 << 12
 
 func floats(b []byte) []float32 {
 	v := make([]float32, len(b)/4)

@@ -31,10 +31,11 @@ func noisyDays(days int) *schemas.Series {
 
 func randomWeights(seed uint64) *network.Weights {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	w := network.New(schemas.DefaultLevels(), []int{16, 8}, rng.NormFloat64)
-	last := &w.Layers[len(w.Layers)-1]
-	for i := range last.Weight {
-		last.Weight[i] = float32(rng.NormFloat64() * .1)
+	w := network.New(schemas.DefaultLevels(), 16, rng.NormFloat64)
+	for _, p := range []network.Matrix{w.Direct, w.Bias, w.HiddenBias, w.Output} {
+		for i := range p.Data {
+			p.Data[i] = float32(rng.NormFloat64() * .1)
+		}
 	}
 	return w
 }
@@ -51,10 +52,10 @@ func window(t testing.TB, s *schemas.Series) *network.Window {
 func TestForecastsAreValid(t *testing.T) {
 	s := noisyDays(9)
 	for name, weights := range map[string]*network.Weights{
-		"the bank alone":         nil,
-		"an arbitrary network":   randomWeights(3),
-		"another one, far off":   scaled(randomWeights(4), 1000),
-		"corrections below zero": scaled(randomWeights(5), -1000),
+		"the bank alone":       nil,
+		"an arbitrary network": randomWeights(3),
+		"another one, far off": scaled(randomWeights(4), 1000),
+		"one turned around":    scaled(randomWeights(5), -1000),
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, ok := network.NewForecaster(schemas.DefaultLevels()).Forecast(window(t, s), s, day, weights)
@@ -72,26 +73,90 @@ func TestForecastsAreValid(t *testing.T) {
 }
 
 func scaled(w *network.Weights, by float32) *network.Weights {
-	for i := range w.Layers[len(w.Layers)-1].Weight {
-		w.Layers[len(w.Layers)-1].Weight[i] *= by
+	for i := range w.Direct.Data {
+		w.Direct.Data[i] *= by
 	}
 	return w
 }
 
-func TestANetworkWithALastLayerOfZerosIsTheBank(t *testing.T) {
+func TestANetworkOfZerosIsTheBank(t *testing.T) {
 	s := noisyDays(9)
 	f := network.NewForecaster(schemas.DefaultLevels())
 	alone, _ := f.Forecast(window(t, s), s, day, nil)
-	fresh := network.New(schemas.DefaultLevels(), []int{32, 32}, rand.New(rand.NewPCG(1, 1)).NormFloat64)
-	corrected, _ := f.Forecast(window(t, s), s, day, fresh)
-	if diff := cmp.Diff(alone, corrected); diff != "" {
-		t.Errorf("forecasts differ (-bank +network):\n%s", diff)
+	fresh := network.New(schemas.DefaultLevels(), 8, rand.New(rand.NewPCG(1, 1)).NormFloat64)
+	same, _ := f.Forecast(window(t, s), s, day, fresh)
+	for i, v := range alone.Values {
+		// Candidates of next to no weight are left out in either.
+		if math.Abs(v-same.Values[i]) > 1e-3 {
+			t.Fatalf("value %d is %v of the bank and %v of a network of zeros", i, v, same.Values[i])
+		}
+	}
+}
+
+func TestAForecastLiesAmongTheCandidates(t *testing.T) {
+	s := noisyDays(9)
+	w := window(t, s)
+	weights := randomWeights(11)
+	// No shift, and residuals of their own, so that the median is the point.
+	for i := range network.NumFeatures {
+		weights.Direct.Data[i*network.NumOutputs+bank.Count+2] = 0
+	}
+	for i := range weights.Hidden.Cols {
+		weights.Output.Data[i*network.NumOutputs+bank.Count+2] = 0
+	}
+	weights.Bias.Data[bank.Count+2] = 0
+	f, ok := network.NewForecaster(schemas.DefaultLevels()).Forecast(w, s, day, weights)
+	if !ok {
+		t.Fatal("no forecast")
+	}
+	offsets, differences := make([]float64, len(f.Levels)), make([]float32, bank.Count)
+	for step := range day {
+		w.Offsets(step, offsets)
+		middle, _ := network.Center(f.Levels, offsets)
+		w.Differences(step, differences)
+		low, high := math.Inf(1), math.Inf(-1)
+		for _, d := range differences {
+			if v := w.Anchor(step) + float64(d)*w.Scale(step); v == v {
+				low, high = min(low, v), max(high, v)
+			}
+		}
+		if v := f.At(step, .5) - middle; v < low-1e-4 || v > high+1e-4 {
+			t.Errorf("step %d is %v, want between the candidates' %v and %v", step, v, low, high)
+		}
+	}
+}
+
+func TestJoinedNetworksAnswerWithTheirMean(t *testing.T) {
+	a, b := randomWeights(1), randomWeights(2)
+	rng := rand.New(rand.NewPCG(4, 4))
+	x := make([]float32, network.NumFeatures)
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+	var out [3][network.NumOutputs]float32
+	for i, w := range []*network.Weights{a, b, network.Join(a, b)} {
+		if err := w.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		w.Forward(x, out[i][:])
+	}
+	for i, v := range out[2] {
+		if want := (out[0][i] + out[1][i]) / 2; math.Abs(float64(v-want)) > 1e-5 {
+			t.Errorf("output %d is %v, want the mean %v", i, v, want)
+		}
+	}
+}
+
+func TestTheMeanOfANetworkAndItselfIsItself(t *testing.T) {
+	w := randomWeights(1)
+	if diff := cmp.Diff(w, network.Mean(w, w, w)); diff != "" {
+		t.Errorf("weights differ (-one +mean):\n%s", diff)
 	}
 }
 
 func TestANetworkThatDivergedHasNoAnswer(t *testing.T) {
 	w := randomWeights(1)
-	w.Layers[0].Bias[0] = float32(math.NaN())
+	w.Bias.Data[0] = float32(math.NaN())
 	s := noisyDays(9)
 	if f, ok := network.NewForecaster(schemas.DefaultLevels()).Forecast(window(t, s), s, day, w); ok {
 		t.Errorf("a forecast from NaN: %v", f.Row(0))
@@ -122,9 +187,7 @@ func TestFeaturesAreFinite(t *testing.T) {
 			w := window(t, s)
 			for step := range day {
 				x := make([]float32, network.NumFeatures)
-				if _, ok := w.Features(step, x); !ok {
-					t.Fatalf("no features for step %d", step)
-				}
+				w.Features(step, x)
 				for i, v := range x {
 					if f := float64(v); math.IsNaN(f) || math.Abs(f) > 8 {
 						t.Fatalf("feature %d of step %d is %v", i, step, v)
@@ -179,11 +242,12 @@ func FuzzDecodeNeverPanicsAndNeverPassesBadWeights(f *testing.F) {
 	})
 }
 
+// BenchmarkForecast is the forward pass, the quantiles included, for a day.
 func BenchmarkForecast(b *testing.B) {
 	s := noisyDays(28)
 	w := window(b, s)
 	f := network.NewForecaster(schemas.DefaultLevels())
-	weights := network.New(schemas.DefaultLevels(), []int{32, 32}, rand.New(rand.NewPCG(1, 1)).NormFloat64)
+	weights := randomWeights(1)
 	b.ReportAllocs()
 	for b.Loop() {
 		f.Forecast(w, s, day, weights)
