@@ -58,9 +58,11 @@ var ours = map[string][]string{
 	"jobs/trainer/network":   {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
 	"jobs/trainer/fit":       {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 
-	"controller":                   {"schemas", "workflows", "controller/framework"},
-	"controller/schedule":          {"schemas"},                                     // arithmetic only
-	"controller/installation":      {"schemas", "workflows", "controller/schedule"}, // what a chart tells programs
+	"controller":              {"schemas", "workflows", "controller/framework"},
+	"controller/schedule":     {"schemas"},                                     // arithmetic only
+	"controller/installation": {"schemas", "workflows", "controller/schedule"}, // what a chart tells programs
+	// What was forecast against what came, read from the store.
+	"controller/ledger":            {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples", "jobs/forecasts"},
 	"controller/framework":         {"schemas"},
 	"controller/framework/runtime": {"schemas", "controller/framework", "controller/replicas"},
 	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/...", "jobs/trainer/bank", "jobs/trainer/ladder"},

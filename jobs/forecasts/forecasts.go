@@ -130,6 +130,25 @@ func read(ctx context.Context, store *artifact.Store, head artifact.Head, parts 
 	return s, nil
 }
 
+// Scan calls yield with each forecast of the set that a head names, ordered by
+// component and resource, without holding them all. It ends with yield's first
+// error.
+func Scan(ctx context.Context, store *artifact.Store, head artifact.Head, yield func(*schemas.Forecast) error) error {
+	for _, f := range head.Manifest.Files {
+		if f.Schema != forecastsSchema {
+			continue
+		}
+		data, err := store.GetFile(ctx, f)
+		if err != nil {
+			return err
+		}
+		if err := columnar.ScanForecasts(f.Key, data, yield); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // File returns the Parquet file of the current forecasts as it lies in the
 // store. It reports false where there is none.
 func File(ctx context.Context, store *artifact.Store) ([]byte, bool, error) {

@@ -159,26 +159,40 @@ func rowAt(f *schemas.Forecast, ms int64) (forecaster string, mean, peak []float
 // DecodeForecasts reads what [EncodeForecasts] wrote, ordered by component and
 // resource.
 func DecodeForecasts(name string, data []byte) ([]*schemas.Forecast, error) {
-	r, err := open(name, data)
+	var out []*schemas.Forecast
+	err := ScanForecasts(name, data, func(f *schemas.Forecast) error {
+		out = append(out, f)
+		return nil
+	})
 	if err != nil {
 		return nil, err
+	}
+	return out, nil
+}
+
+// ScanForecasts is [DecodeForecasts] for readers that need not hold all forecasts
+// at once: it calls yield with each of them, in the same order, and ends with
+// yield's first error.
+func ScanForecasts(name string, data []byte, yield func(*schemas.Forecast) error) error {
+	r, err := open(name, data)
+	if err != nil {
+		return err
 	}
 	var levels []float64
 	for _, s := range strings.Split(r.Attribute("levels"), ",") {
 		l, err := strconv.ParseFloat(s, 64)
 		if err != nil || len(levels) > 100 {
-			return nil, schemas.Errorf(schemas.CodeInvalidData, "%s: levels must be at most 100 numbers, but are %.100q", name, r.Attribute("levels"))
+			return schemas.Errorf(schemas.CodeInvalidData, "%s: levels must be at most 100 numbers, but are %.100q", name, r.Attribute("levels"))
 		}
 		levels = append(levels, l)
 	}
 	if err := r.conform(ForecastsSchema(levels)); err != nil {
-		return nil, err
+		return err
 	}
 	step, err := r.step()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var out []*schemas.Forecast
 	var current schemas.ComponentID
 	of := map[schemas.Resource]*schemas.Forecast{} // of the current component
 	makers := map[schemas.Resource][]string{}      // who made each step of them
@@ -196,7 +210,9 @@ func DecodeForecasts(name string, data []byte) ([]*schemas.Forecast, error) {
 			if err := f.Validate(); err != nil {
 				return schemas.Errorf(schemas.CodeInvalidData, "%s: %w", name, err)
 			}
-			out = append(out, f)
+			if err := yield(f); err != nil {
+				return err
+			}
 		}
 		clear(of)
 		clear(makers)
@@ -244,9 +260,9 @@ func DecodeForecasts(name string, data []byte) ([]*schemas.Forecast, error) {
 		})
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return out, finish()
+	return finish()
 }
 
 // quantiles returns one row of quantiles and how many of them are known.
