@@ -58,7 +58,8 @@ var ours = map[string][]string{
 	"jobs/trainer/network":   {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
 	"jobs/trainer/fit":       {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 
-	"controller":              {"schemas", "workflows", "controller/framework"},
+	// The loop, over interfaces: no client of a cluster.
+	"controller":              {"schemas", "workflows", "workflows/artifact", "workflows/record", "jobs/forecasts", "controller/schedule", "controller/ledger"},
 	"controller/schedule":     {"schemas"},                                     // arithmetic only
 	"controller/installation": {"schemas", "workflows", "controller/schedule"}, // what a chart tells programs
 	// What was forecast against what came, read from the store.

@@ -107,12 +107,9 @@ func (l *Ledger) Update(ctx context.Context, store *artifact.Store, now time.Tim
 	return c1 || c2 || c3, err
 }
 
-// HasSamples reports whether anything was ever measured, as far as the last call of
-// Update saw.
-func (l *Ledger) HasSamples() bool { return l.samples > 0 }
-
-// Until returns the end of the newest bucket that was measured, zero where none was.
-func (l *Ledger) Until() time.Time { return l.until }
+// Measured returns the time that is measured: from the start of the oldest bucket to the
+// end of the newest one, both zero where there is none, as the last call of Update saw.
+func (l *Ledger) Measured() (from, until time.Time) { return l.first, l.until }
 
 func (l *Ledger) readSamples(ctx context.Context, store *artifact.Store, now time.Time) (bool, error) {
 	head, err := store.Latest(ctx, schemas.SamplesHead)

@@ -326,15 +326,15 @@ func TestLearnable(t *testing.T) {
 				w.train(noon.Add(-tt.model))
 			}
 			l := ledger.New()
-			if l.HasSamples() {
-				t.Error("there are samples before the first look")
+			if from, until := l.Measured(); !from.IsZero() || !until.IsZero() {
+				t.Errorf("measured are %s to %s before the first look", from, until)
 			}
 			got := w.update(l, noon).Learnable(noon)
 			if (len(got) == 1) != tt.want {
 				t.Errorf("learnable are %v, want %t", names(got), tt.want)
 			}
-			if !l.HasSamples() || !tt.holes && !l.Until().Equal(noon) {
-				t.Errorf("samples: %t, until %s", l.HasSamples(), l.Until())
+			if from, until := l.Measured(); !tt.holes && !until.Equal(noon) || !from.Before(until) {
+				t.Errorf("measured are %s to %s, want until %s", from, until, noon)
 			}
 		})
 	}
