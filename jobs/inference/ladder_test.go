@@ -244,7 +244,7 @@ func TestTheLadderOfHistory(t *testing.T) {
 // is seen in who is believed.
 func (s *setup) trained(t *testing.T) {
 	t.Helper()
-	w := network.New(schemas.DefaultLevels(), []int{4}, func() float64 { return 0 })
+	w := network.New(schemas.DefaultLevels(), 4, func() float64 { return 0 })
 	m := &schemas.Model{From: now.Add(-day), To: now, Step: schemas.DefaultStep, Horizon: schemas.DefaultHorizon, Levels: w.Levels, Verdict: "accepted"}
 	if _, err := models.Write(t.Context(), s.store, "train-1", "test", models.Trained{Shard: "00000", Model: m, Weights: w}, nil); err != nil {
 		t.Fatal(err)

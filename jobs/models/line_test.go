@@ -43,7 +43,7 @@ func run(night int) string { return fmt.Sprintf("train-%d", night) }
 func (s *story) train(night int) {
 	s.Helper()
 	for _, shard := range []string{"00000", "00001"} {
-		w := network.New(schemas.DefaultLevels(), []int{8}, func() float64 { return float64(night) })
+		w := network.New(schemas.DefaultLevels(), 8, func() float64 { return float64(night) })
 		m := &schemas.Model{CodeVersion: "v1", From: day, To: day.AddDate(0, 0, night), Horizon: 96, Levels: w.Levels, Seed: 1, Verdict: "accepted"}
 		if _, err := models.Write(s.Context(), s.store, run(night), "v1", models.Trained{Shard: shard, Model: m, Weights: w}, nil); err != nil {
 			s.Fatal(err)
