@@ -67,3 +67,10 @@ func (s *Series) Quality() Quality {
 // ShardID names shard i of a dataset: five digits, so that names sort as
 // numbers do.
 func ShardID(i int) string { return fmt.Sprintf("%05d", i) }
+
+// Bounds of what operators may set for training, in days: how much history is
+// learned from, and how far is looked ahead.
+const (
+	MaxHistoryDays = 365
+	MaxFutureDays  = 7
+)

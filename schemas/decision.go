@@ -17,6 +17,7 @@ const (
 	FloorReleased Reason = "FloorReleased"
 
 	NotManaged         Reason = "NotManaged"         // mode Off
+	InvalidPolicy      Reason = "InvalidPolicy"      // the operator's policy cannot be read or breaks a rule
 	InsufficientData   Reason = "InsufficientData"   // too little history
 	StaleSamples       Reason = "StaleSamples"       // the newest sample is too old
 	NoRequests         Reason = "NoRequests"         // no resource has both a request and a forecast

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/dataset"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
@@ -21,6 +22,8 @@ before -now. Components are dealt into shards, in the order of their names; each
 shard is a Parquet file with a manifest under the run. The list of shard ids, a
 JSON array, goes to -shards-file, where a workflow's fan-out reads it.
 
+How many days: -days or, without, the variable TRAIN_HISTORY_DAYS, else 28.
+
 Example:
   dataset -store file:///var/lib/self-scaling -run train-7 -shards-file /tmp/shards.json
 `
@@ -33,10 +36,15 @@ func program() jobs.Program {
 		Name: "dataset", Short: "cut the table of samples into shards to train on", Long: long,
 		Drivers: artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open},
 		Flags: func(f *flag.FlagSet) {
-			f.IntVar(&opts.Days, "days", dataset.DefaultDays, "`days` of history that the series have")
+			f.IntVar(&opts.Days, "days", 0, "`days` of history that the series have (default: $TRAIN_HISTORY_DAYS, else 28)")
 			f.IntVar(&opts.ShardSize, "shard-size", dataset.DefaultShardSize, "largest `number` of components in a shard")
 			f.StringVar(&opts.ShardsFile, "shards-file", "", "`file` to write the list of shard ids to")
 		},
-		Step: func(ctx context.Context, env jobs.Env) error { return dataset.New(opts)(ctx, env) },
+		Step: func(ctx context.Context, env jobs.Env) (err error) {
+			if opts.Days, err = trainvalues.HistoryDays(opts.Days, dataset.DefaultDays); err != nil {
+				return err
+			}
+			return dataset.New(opts)(ctx, env)
+		},
 	}
 }

@@ -13,4 +13,4 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"inference": main})
 }
 
-func TestScripts(t *testing.T) { scripttest.Run(t) }
+func TestScripts(t *testing.T) { scripttest.RunWithCluster(t) }

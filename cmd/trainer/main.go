@@ -2,12 +2,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"os"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/trainer"
+	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
 	"github.com/self-scaling/self-scaling/workflows/artifact/s3bucket"
@@ -23,6 +26,9 @@ that the shard was last accepted with.
 With -commit it trains nothing and makes the models of all shards of the run the
 current ones.
 
+How far it learns to look ahead: -horizon or, without, as many days as the
+variable TRAIN_FUTURE_DAYS says, else one.
+
 Example:
   trainer -store file:///var/lib/self-scaling -run train-7 -shard 00000
   trainer -store file:///var/lib/self-scaling -run train-7 -commit
@@ -32,16 +38,24 @@ func main() { os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr)) }
 
 func program() jobs.Program {
 	c := trainer.Config{Options: trainer.DefaultOptions()}
+	horizon := 0
 	return jobs.Program{
 		Name: "trainer", Short: "learn from a shard of the dataset", Long: long,
 		Drivers: artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open},
 		Flags: func(f *flag.FlagSet) {
 			f.BoolVar(&c.Commit, "commit", false, "accept the models of all shards instead of training")
-			f.IntVar(&c.Options.Horizon, "horizon", c.Options.Horizon, "how many `steps` ahead to forecast")
+			f.IntVar(&horizon, "horizon", 0, "how many `steps` ahead to forecast (default: $TRAIN_FUTURE_DAYS, else a day)")
 			f.IntVar(&c.Options.Season, "season", 0, "`steps` in a season; 0 means a day")
 			f.IntVar(&c.Options.Fit.Epochs, "epochs", c.Options.Fit.Epochs, "passes over the examples, at most")
 			f.Uint64Var(&c.Options.Fit.Seed, "seed", c.Options.Fit.Seed, "seed of the training; the same data and seed give the same model")
 		},
-		Step: func(ctx context.Context, env jobs.Env) error { return trainer.New(c)(ctx, env) },
+		Step: func(ctx context.Context, env jobs.Env) error {
+			future, err := trainvalues.FutureDays()
+			if err != nil {
+				return err
+			}
+			c.Options.Horizon = cmp.Or(horizon, future*schemas.StepsPerDay(schemas.DefaultStep), c.Options.Horizon)
+			return trainer.New(c)(ctx, env)
+		},
 	}
 }

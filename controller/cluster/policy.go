@@ -24,9 +24,23 @@ type ServiceKey struct{ Namespace, Service string }
 // Policies are the ScalingPolicies of a cluster, by service.
 type Policies map[ServiceKey]*v1alpha1.ScalingPolicy
 
+// UnreadablePolicy is why a policy cannot be understood.
+type UnreadablePolicy struct {
+	// Key is the service that it is for, as far as that can be told.
+	Key ServiceKey
+	Err error
+}
+
+// Error returns the reason.
+func (e *UnreadablePolicy) Error() string { return e.Err.Error() }
+
+// Unwrap returns the reason, with its code.
+func (e *UnreadablePolicy) Unwrap() error { return e.Err }
+
 // Policies reads the policies of the namespaces; of all where none is named.
-// Unreadable says which ones cannot be understood and why; they do not keep the
-// others from being read. Of two for one service the older counts.
+// Unreadable says which ones cannot be understood and why (an
+// [UnreadablePolicy] by namespace and name); they do not keep the others from
+// being read. Of two for one service the older counts.
 func (c *Client) Policies(ctx context.Context, namespaces ...string) (p Policies, unreadable map[string]error, err error) {
 	p, unreadable = Policies{}, map[string]error{}
 	scope := Scope{Namespaces: namespaces}
@@ -41,7 +55,8 @@ func (c *Client) Policies(ctx context.Context, namespaces ...string) (p Policies
 				o := &list.Items[i]
 				policy, err := decodePolicy(o)
 				if err != nil {
-					unreadable[o.GetNamespace()+"/"+o.GetName()] = err
+					service, _, _ := unstructured.NestedString(o.Object, "spec", "service") // not a text: not to be told
+					unreadable[o.GetNamespace()+"/"+o.GetName()] = &UnreadablePolicy{ServiceKey{o.GetNamespace(), service}, err}
 					continue
 				}
 				key := ServiceKey{policy.Namespace, policy.Spec.Service}
@@ -79,15 +94,21 @@ func decodePolicy(o *unstructured.Unstructured) (*v1alpha1.ScalingPolicy, error)
 }
 
 // Policy returns what holds for a component: its operator's settings over
-// [Component.BasePolicy]. Where the service has no policy yet, the mode is
-// Shadow.
+// [Component.BasePolicy], and never outside the bounds of the user's own
+// autoscaler. Where the service has no policy yet, the mode is Shadow.
 func (p Policies) Policy(c *Component) (schemas.Policy, error) {
 	base := c.BasePolicy()
 	policy := p[ServiceKey{c.ID.Namespace, c.ID.Service}]
 	if policy == nil {
 		return base, nil
 	}
-	return policy.Policy(c.ID.Component, base)
+	out, err := policy.Policy(c.ID.Component, base)
+	if user := c.Owner.User; err == nil && user != nil {
+		b := user.Bounds()
+		out.MaxReplicas = max(1, min(out.MaxReplicas, b.Max))
+		out.MinReplicas = min(max(out.MinReplicas, b.Min), out.MaxReplicas)
+	}
+	return out, err
 }
 
 // PolicyName derives the name of a service's policy: the service's, where that
@@ -194,7 +215,8 @@ const (
 
 // TrainValues reads the train values from the ConfigMap [TrainValuesName] of a
 // namespace. It is made by [Client.SetTrainValues] and no part of the chart, so
-// that neither a restart nor an upgrade changes it. Where there is none, the
+// that neither a restart nor an upgrade changes it. The steps get its entries as
+// variables of their environment. Where there is none, the
 // default ones hold; an entry that cannot be read is an error with
 // [schemas.CodeInvalidConfig].
 func (c *Client) TrainValues(ctx context.Context, namespace string) (TrainValues, error) {
@@ -223,11 +245,11 @@ func (c *Client) TrainValues(ctx context.Context, namespace string) (TrainValues
 
 // Validate holds the rule: 1 to 365 days of history, 1 to 7 ahead.
 func (v TrainValues) Validate() error {
-	if v.HistoryDays < 1 || v.HistoryDays > 365 {
-		return schemas.Errorf(schemas.CodeInvalidConfig, "%s must be from 1 to 365 days, but is %d", historyEntry, v.HistoryDays)
+	if v.HistoryDays < 1 || v.HistoryDays > schemas.MaxHistoryDays {
+		return schemas.Errorf(schemas.CodeInvalidConfig, "%s must be from 1 to %d days, but is %d", historyEntry, schemas.MaxHistoryDays, v.HistoryDays)
 	}
-	if v.FutureDays < 1 || v.FutureDays > 7 {
-		return schemas.Errorf(schemas.CodeInvalidConfig, "%s must be from 1 to 7 days, but is %d", futureEntry, v.FutureDays)
+	if v.FutureDays < 1 || v.FutureDays > schemas.MaxFutureDays {
+		return schemas.Errorf(schemas.CodeInvalidConfig, "%s must be from 1 to %d days, but is %d", futureEntry, schemas.MaxFutureDays, v.FutureDays)
 	}
 	return nil
 }

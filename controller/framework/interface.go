@@ -161,8 +161,8 @@ type Target struct {
 	Scalable bool
 	Message  string
 	// Conflict says who else sets the number of replicas, so that we must not,
-	// as in "HorizontalPodAutoscaler web of another tool". It is empty where
-	// nobody does.
+	// as in "Deployment/web is scaled by HorizontalPodAutoscaler/a and
+	// HorizontalPodAutoscaler/b". It is empty where nobody does.
 	Conflict string
 	// CurrentReplicas is how many pods there are.
 	CurrentReplicas int32

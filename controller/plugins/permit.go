@@ -43,7 +43,7 @@ func (NoConflict) Name() string { return NoConflictName }
 // Permit reads the conflict that the cluster found.
 func (NoConflict) Permit(_ context.Context, _ *framework.CycleState, c *framework.Candidate, _ *schemas.Decision) *framework.Status {
 	if t := c.Target; t != nil && t.Conflict != "" {
-		return rejected(schemas.TargetNotScalable, fmt.Sprintf("%s %s is scaled by %s", t.Kind, t.Name, t.Conflict))
+		return rejected(schemas.TargetNotScalable, fmt.Sprintf("%s %s is left alone: %s", t.Kind, t.Name, t.Conflict))
 	}
 	return nil
 }

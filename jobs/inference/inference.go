@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -29,12 +30,29 @@ type Catalog interface {
 	Target(id schemas.ComponentID) *framework.Target
 }
 
+// Requester can be optionally implemented by a Catalog that knows what pods
+// request now. Without, what they requested when they were last measured counts.
+type Requester interface {
+	// Requests returns what one pod requests, nil where that is not known.
+	Requests(id schemas.ComponentID) schemas.Requests
+}
+
+// Profiler can be optionally implemented by a Catalog whose operators choose the
+// set of plugins for single components.
+type Profiler interface {
+	// Profile returns the name of the set, "" where none was chosen.
+	Profile(id schemas.ComponentID) string
+}
+
 // Config is what a program decides for its inference step.
 type Config struct {
 	// Framework makes the plugins that decide, with the newest accepted models:
 	// one a shard, none before the first training.
 	Framework func([]models.Trained) (*runtime.Framework, error)
-	// Catalog is asked once per component and run.
+	// Profile makes the plugins of a set that a [Profiler] names. What a plugin
+	// counts over a run, such as a budget, it counts for each set apart.
+	Profile func(name string, trained []models.Trained) (*runtime.Framework, error)
+	// Catalog is asked once a run, before plugins are made.
 	Catalog func(ctx context.Context) (Catalog, error)
 	// HistoryDays is how far back forecasts look; 0 means 28 days.
 	HistoryDays int
@@ -84,18 +102,25 @@ func (c *Config) run(ctx context.Context, env jobs.Env) error {
 	if err != nil {
 		return err
 	}
-	fw, modelInputs, err := c.framework(ctx, env)
+	trained, modelInputs, err := latestModels(ctx, env)
 	if err != nil {
 		return err
 	}
-	candidates, err := c.candidates(ctx, env, snapshot, from, to, previous.Decisions)
+	catalog, err := c.Catalog(ctx)
+	if err != nil {
+		return fmt.Errorf("read the policies: %w", err)
+	}
+	candidates, err := candidates(ctx, env, snapshot, from, to, catalog, previous.Decisions)
 	if err != nil {
 		return err
 	}
 	for _, f := range snapshot.Lost() {
 		env.Log.WarnContext(ctx, "samples are missing: a file is damaged", "key", f.Key)
 	}
-	results := fw.Run(ctx, env.Run, candidates)
+	results, err := c.decide(ctx, env.Run, catalog, candidates, trained)
+	if err != nil {
+		return err
+	}
 	set := forecasts.Set{Run: env.Run, Now: env.Now, DataUntil: to}
 	for i := range results {
 		r := &results[i]
@@ -112,6 +137,12 @@ func (c *Config) run(ctx context.Context, env jobs.Env) error {
 			env.Log.ErrorContext(ctx, "component failed", "component", r.Candidate.Component.String(), "plugin", r.Status.Plugin(), "reason", r.Status.Message())
 		}
 	}
+	// Where nothing could be written because nobody answers, the run has to be made
+	// again, and must not be on record as made.
+	failure := allFailed(results)
+	if schemas.CodeOf(failure) == schemas.CodeUnavailable {
+		return failure
+	}
 	_, outcome, err := forecasts.Write(ctx, env.Store, env.Version, set, append(inputs, modelInputs...))
 	if err != nil {
 		return fmt.Errorf("keep the decisions: %w", err)
@@ -120,7 +151,65 @@ func (c *Config) run(ctx context.Context, env jobs.Env) error {
 	if c.Done != nil {
 		c.Done(set, results)
 	}
-	return nil
+	return failure
+}
+
+// decide runs every candidate with the plugins that its catalog names. The
+// results are in the order of the candidates.
+func (c *Config) decide(ctx context.Context, run string, catalog Catalog, candidates []*framework.Candidate, trained []models.Trained) ([]runtime.Result, error) {
+	profiler, ok := catalog.(Profiler)
+	if !ok || c.Profile == nil {
+		fw, err := c.Framework(trained)
+		if err != nil {
+			return nil, err
+		}
+		return fw.Run(ctx, run, candidates), nil
+	}
+	sets := map[string][]int{}
+	for i, k := range candidates {
+		name := profiler.Profile(k.Component)
+		sets[name] = append(sets[name], i)
+	}
+	results := make([]runtime.Result, len(candidates))
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		build := c.Framework
+		if name != "" {
+			build = func(t []models.Trained) (*runtime.Framework, error) { return c.Profile(name, t) }
+		}
+		fw, err := build(trained)
+		if err != nil {
+			return nil, err
+		}
+		part := make([]*framework.Candidate, 0, len(sets[name]))
+		for _, i := range sets[name] {
+			part = append(part, candidates[i])
+		}
+		for j, r := range fw.Run(ctx, run, part) {
+			results[sets[name][j]] = r
+		}
+	}
+	return results, nil
+}
+
+// allFailed returns why not a single decision could be carried out, because of
+// something that all of them need: a server that does not answer, or a right
+// that lacks. It returns nil where one could, or where none was to be.
+func allFailed(results []runtime.Result) error {
+	var first error
+	for i := range results {
+		r := &results[i]
+		if r.Decision != nil && r.Decision.Applied {
+			return nil
+		}
+		if r.Candidate.Policy.Mode != schemas.Auto {
+			continue
+		}
+		err := r.Status.Err()
+		if code := schemas.CodeOf(err); first == nil && (code == schemas.CodeUnavailable || code == schemas.CodeInvalidConfig) {
+			first = fmt.Errorf("no floor could be written: %w", err)
+		}
+	}
+	return first
 }
 
 func inputOf(h artifact.Head) ([]artifact.Input, error) {
@@ -128,30 +217,27 @@ func inputOf(h artifact.Head) ([]artifact.Input, error) {
 	return []artifact.Input{in}, err
 }
 
-// framework makes the plugins, with the newest models. Without a model the
-// forecasters that need none go on.
-func (c *Config) framework(ctx context.Context, env jobs.Env) (*runtime.Framework, []artifact.Input, error) {
+// latestModels returns the newest models. Without one the forecasters that need
+// none go on.
+func latestModels(ctx context.Context, env jobs.Env) ([]models.Trained, []artifact.Input, error) {
 	trained, head, err := models.Latest(ctx, env.Store)
-	var inputs []artifact.Input
 	switch {
 	case errors.Is(err, artifact.ErrNotFound):
 		env.Log.InfoContext(ctx, "no model has been trained yet")
+		return nil, nil, nil
 	case err != nil && schemas.CodeOf(err) == schemas.CodeUnavailable:
 		return nil, nil, fmt.Errorf("read the models: %w", err)
 	case err != nil:
 		// A model that cannot be read is no reason to stop: the bank needs none.
 		env.Log.WarnContext(ctx, "the models cannot be used", "error", err.Error())
-	default:
-		if inputs, err = inputOf(head); err != nil {
-			return nil, nil, err
-		}
+		return nil, nil, nil
 	}
-	fw, err := c.Framework(trained)
-	return fw, inputs, err
+	inputs, err := inputOf(head)
+	return trained, inputs, err
 }
 
 // candidates returns the components with samples on the days of the window.
-func (c *Config) candidates(ctx context.Context, env jobs.Env, snapshot *samples.Snapshot, from, to time.Time, previous []schemas.Decision) ([]*framework.Candidate, error) {
+func candidates(ctx context.Context, env jobs.Env, snapshot *samples.Snapshot, from, to time.Time, catalog Catalog, previous []schemas.Decision) ([]*framework.Candidate, error) {
 	ids, err := snapshot.Components(ctx, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("list the components: %w", err)
@@ -159,10 +245,6 @@ func (c *Config) candidates(ctx context.Context, env jobs.Env, snapshot *samples
 	histories, err := snapshot.Histories(ctx, ids, from, to)
 	if err != nil {
 		return nil, fmt.Errorf("read the histories: %w", err)
-	}
-	catalog, err := c.Catalog(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the policies: %w", err)
 	}
 	before := make(map[schemas.ComponentID]*schemas.Decision, len(previous))
 	for i := range previous {
@@ -177,12 +259,18 @@ func (c *Config) candidates(ctx context.Context, env jobs.Env, snapshot *samples
 
 // NewCandidate returns a component as the plugins see it.
 func NewCandidate(h *schemas.History, now time.Time, catalog Catalog, previous *schemas.Decision) *framework.Candidate {
+	requests := h.Requests
+	if r, ok := catalog.(Requester); ok {
+		if now := r.Requests(h.Component); now != nil {
+			requests = now
+		}
+	}
 	return &framework.Candidate{
 		Component: h.Component,
 		Now:       now,
 		Policy:    catalog.Policy(h.Component),
 		Series:    h.Series,
-		Requests:  h.Requests,
+		Requests:  requests,
 		Target:    catalog.Target(h.Component),
 		Previous:  previous,
 	}

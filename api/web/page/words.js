@@ -12,6 +12,7 @@ const reasons = {
   FloorKept: {title: 'Floor kept', look: 'good', text: 'The forecast asks for what the floor already is.'},
   FloorReleased: {title: 'Floor released', look: 'quiet', text: 'There is no forecast to act on: your own minReplicas holds.'},
   NotManaged: {title: 'Off', look: 'quiet', text: 'The mode is Off: nothing is forecast, decided or written.'},
+  InvalidPolicy: {title: 'Policy cannot be used', look: 'bad', text: 'Your policy cannot be read or breaks a rule, so nothing is written. A floor that was set before stays until it expires.'},
   InsufficientData: {title: 'Still learning', look: 'quiet', text: 'There is too little history to forecast from. Your own minReplicas holds until there is.'},
   StaleSamples: {title: 'Samples too old', look: 'warn', text: 'The newest measurement is too old to forecast from. Your own minReplicas holds.'},
   NoRequests: {title: 'No requests', look: 'warn', text: 'The pods request neither CPU nor memory with a forecast, so there is nothing to divide by. Set requests to get a floor.'},

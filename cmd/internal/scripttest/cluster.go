@@ -19,11 +19,11 @@ import (
 // RunWithCluster runs all scripts, each with an API server in memory of its own
 // that KUBECONFIG names. Scripts have these commands besides:
 //
-//	load FILE            stores the objects of a file, as kubectl apply does
+//	load MANAGER FILE     stores the objects of a file, as that manager of fields
 //	object RESOURCE NAMESPACE/NAME   prints an object in YAML, nothing where there is none
-//	writes               prints what has been written since it was last asked
-//	refuse CODE          answers every request with an HTTP status; 0 ends that
-//	controller NAME FILE has a pod of the controller serve a file as its readings
+//	writes                prints what has been written since it was last asked
+//	refuse CODE           answers every request with an HTTP status; 0 ends that
+//	controller NAME FILE  has a pod of the controller serve a file as its readings
 func RunWithCluster(t *testing.T) {
 	p := params()
 	p.Setup = func(env *testscript.Env) error {
@@ -37,8 +37,8 @@ func RunWithCluster(t *testing.T) {
 		args int
 		run  func(*testscript.TestScript, *clustertest.Server, []string)
 	}{
-		"load": {1, func(ts *testscript.TestScript, s *clustertest.Server, args []string) {
-			s.Load("kubectl", ts.ReadFile(args[0]))
+		"load": {2, func(ts *testscript.TestScript, s *clustertest.Server, args []string) {
+			s.Load(args[0], ts.ReadFile(args[1]))
 		}},
 		"object": {2, func(ts *testscript.TestScript, s *clustertest.Server, args []string) {
 			namespace, name, _ := strings.Cut(args[1], "/")

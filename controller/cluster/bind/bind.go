@@ -41,11 +41,56 @@ const (
 type Writer struct {
 	client     *cluster.Client
 	components map[schemas.ComponentID]*cluster.Component
+	changes    map[schemas.ComponentID]Change
 }
+
+// Change is what became of the least number of replicas in an autoscaler. A
+// number is nil where there is none: no autoscaler, or one that leaves it open.
+type Change struct {
+	Component     schemas.ComponentID
+	Before, After *int32
+}
+
+// Change returns what was changed for a component, false where nothing was.
+func (w *Writer) Change(id schemas.ComponentID) (Change, bool) {
+	c, ok := w.changes[id]
+	return c, ok
+}
+
+// noting calls write and remembers what it changed.
+func (w *Writer) noting(c *cluster.Component, write func()) {
+	before := inCharge(c)
+	write()
+	if after := inCharge(c); !equal(before, after) {
+		w.changes[c.ID] = Change{c.ID, before, after}
+	}
+}
+
+// inCharge returns the number in the autoscaler through which a component's
+// floor takes effect.
+func inCharge(c *cluster.Component) *int32 {
+	a := c.Owner.User
+	if a == nil {
+		a = c.Owner.Ours
+	}
+	return number(a)
+}
+
+func number(a *cluster.Autoscaler) *int32 {
+	if a == nil {
+		return nil
+	}
+	if n, ok := a.Live(); ok {
+		return &n
+	}
+	return nil
+}
+
+func equal(a, b *int32) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // NewWriter returns a writer for the components of [cluster.Client.Components].
 func NewWriter(client *cluster.Client, components []*cluster.Component) *Writer {
-	w := &Writer{client, make(map[schemas.ComponentID]*cluster.Component, len(components))}
+	w := &Writer{client, make(map[schemas.ComponentID]*cluster.Component, len(components)), map[schemas.ComponentID]Change{}}
 	for _, c := range components {
 		w.components[c.ID] = c
 	}
@@ -74,11 +119,16 @@ func (b *binder) Name() string { return b.name }
 
 // Bind implements [framework.BindPlugin]. It skips components that another
 // binder is for.
-func (b *binder) Bind(ctx context.Context, _ *framework.CycleState, c *framework.Candidate, d *schemas.Decision) *framework.Status {
+func (b *binder) Bind(ctx context.Context, _ *framework.CycleState, c *framework.Candidate, d *schemas.Decision) (st *framework.Status) {
 	component := b.components[c.Component]
 	if component == nil {
 		return framework.NewStatus(framework.Skip, "", c.Component.String()+" is not in the cluster")
 	}
+	b.noting(component, func() { st = b.write(ctx, component, c, d) })
+	return st
+}
+
+func (b *binder) write(ctx context.Context, component *cluster.Component, c *framework.Candidate, d *schemas.Decision) *framework.Status {
 	if why := stayOut(component); why != "" {
 		if err := b.releaseAll(ctx, component); err != nil {
 			return framework.AsStatus(err)

@@ -607,3 +607,80 @@ func TestReleaseRestoresEveryHistory(t *testing.T) {
 		}
 	})
 }
+
+// all returns a reason for every component, or none.
+func all(why string) func(schemas.ComponentID) string {
+	return func(schemas.ComponentID) string { return why }
+}
+
+func TestSweepGivesBackWhatNobodyHolds(t *testing.T) {
+	for _, tt := range []struct {
+		name, documents, why string
+		after                time.Duration
+		want                 string
+	}{
+		{"nothing, while the floor holds", workload("Deployment", both) + userHPA, "", 59 * time.Minute, ""},
+		{"a floor that has expired", workload("Deployment", both) + userHPA, "", time.Hour, "default/shop/web HorizontalPodAutoscaler/web 5 2: it has expired"},
+		{"a floor that may not be any more", workload("Deployment", both) + userHPA, "the mode is Off", 0, "default/shop/web HorizontalPodAutoscaler/web 5 2: the mode is Off"},
+		{"that of a ScaledObject", workload("Deployment", both) + scaledObject, "the mode is Off", 0, "default/shop/web ScaledObject/web 5 1: the mode is Off"},
+		{"one of ours that has expired, which stays", workload("Deployment", both), "", time.Hour, "default/shop/web HorizontalPodAutoscaler/shop-web 5 1: it has expired"},
+		{"one of ours, whole", workload("Deployment", both), "the mode is Shadow", 0, "default/shop/web HorizontalPodAutoscaler/shop-web 5 none: the mode is Shadow"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := start(t, tt.documents)
+			before := f.everything()
+			if st := f.bind(5, now); !st.IsSuccess() {
+				t.Fatal(st.Message())
+			}
+			back, err := bind.Sweep(t.Context(), f.client, now.Add(tt.after), all(tt.why))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, b := range back {
+				after := "none"
+				if b.After != nil {
+					after = fmt.Sprint(*b.After)
+				}
+				got += fmt.Sprintf("%s %s %d %s: %s", b.Component, b.Autoscaler, *b.Before, after, b.Why)
+			}
+			if got != tt.want {
+				t.Errorf("gave back %q, want %q", got, tt.want)
+			}
+			if diff := cmp.Diff(before, f.everything()); tt.why != "" && diff != "" {
+				t.Errorf("afterwards all should be as before (-want +got):\n%s", diff)
+			}
+			f.server.Writes()
+			if _, err := bind.Sweep(t.Context(), f.client, now.Add(tt.after), all(tt.why)); err != nil || len(f.server.Writes()) != 0 {
+				t.Errorf("a second sweep wrote something, %v", err)
+			}
+		})
+	}
+}
+
+func TestSweepLeavesWhatBearsNoMarkOfOurs(t *testing.T) {
+	f := start(t, workload("Deployment", both)+userHPA)
+	f.server.Writes()
+	back, err := bind.Sweep(t.Context(), f.client, now, all("the mode is Off"))
+	if writes := f.server.Writes(); err != nil || len(back) != 0 || len(writes) != 0 {
+		t.Errorf("gave back %v, %v, and wrote %v; want nothing", back, err, writes)
+	}
+}
+
+func TestSweepGoesOnAfterAnError(t *testing.T) {
+	f := start(t, workload("Deployment", both)+userHPA+strings.ReplaceAll(userHPA, "name: web", "name: other"))
+	marked := `{self-scaling.github.io/component: default/shop/%[1]s, self-scaling.github.io/floor: "2", self-scaling.github.io/user-min-replicas: "1"}`
+	for _, name := range []string{"other", "web"} {
+		f.server.Load("self-scaling", strings.Replace(strings.ReplaceAll(userHPA, "name: web", "name: "+name), "uid: hpa}", "annotations: "+fmt.Sprintf(marked, name)+"}", 1))
+	}
+	f.server.Fail = func(method, path string) *apierrors.StatusError {
+		if method == http.MethodPatch && strings.HasSuffix(path, "/other") {
+			return apierrors.NewInternalError(fmt.Errorf("a webhook does not answer"))
+		}
+		return nil
+	}
+	back, err := bind.Sweep(t.Context(), f.client, now, all("the mode is Off"))
+	if schemas.CodeOf(err) != schemas.CodeUnavailable || !strings.Contains(err.Error(), "HorizontalPodAutoscaler/other in default") || len(back) != 1 || back[0].Component.Component != "web" {
+		t.Errorf("gave back %v, %v; want web, and an error about other", back, err)
+	}
+}

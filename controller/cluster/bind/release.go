@@ -42,7 +42,7 @@ func ReleaseExcept(ctx context.Context, client *cluster.Client, keep func(schema
 			return false, nil
 		}
 		if a.Owned() {
-			return true, remove(ctx, client, a, true)
+			return true, removeOwned(ctx, client, a, true)
 		}
 		return true, Release(ctx, client, a)
 	})
@@ -53,8 +53,7 @@ func ReleaseExcept(ctx context.Context, client *cluster.Client, keep func(schema
 // without it nobody would scale the workload at all.
 func Expire(ctx context.Context, client *cluster.Client, now time.Time, namespaces ...string) (int, error) {
 	return each(ctx, client, namespaces, func(a *cluster.Autoscaler) (bool, error) {
-		until, err := time.Parse(time.RFC3339, a.Object.GetAnnotations()[cluster.AnnotationExpires])
-		if err == nil && now.Before(until) || a.Owned() && !raised(a) {
+		if !expired(a, now) {
 			return false, nil
 		}
 		return true, Release(ctx, client, a)
@@ -80,23 +79,84 @@ func Yield(ctx context.Context, client *cluster.Client, namespaces ...string) (i
 	for _, a := range all.All() {
 		if a.Owned() && all.Owner(a.Target(), nil).User != nil {
 			n++
-			errs = append(errs, remove(ctx, client, a, false))
+			errs = append(errs, removeOwned(ctx, client, a, false))
 		}
 	}
 	return n, errors.Join(errs...)
 }
 
-func each(ctx context.Context, client *cluster.Client, namespaces []string, visit func(*cluster.Autoscaler) (bool, error)) (int, error) {
+// GivenBack is a floor that a [Sweep] took away.
+type GivenBack struct {
+	Change
+	// Autoscaler names the object, as in "HorizontalPodAutoscaler/web".
+	Autoscaler string
+	// Why is a clause, as in "the mode is Off".
+	Why string
+}
+
+// Sweep gives back the floors that nobody holds any more: those of components
+// for which giveBack has a reason, and, with the operator's own autoscalers as
+// in [Expire], those that have expired at now. It writes to nothing that bears
+// no mark of ours. It goes on after an error, and returns what it gave back and
+// all errors.
+func Sweep(ctx context.Context, client *cluster.Client, now time.Time, giveBack func(schemas.ComponentID) string, namespaces ...string) ([]GivenBack, error) {
+	all, err := client.Autoscalers(ctx, namespaces...)
+	if err != nil {
+		return nil, err
+	}
+	var out []GivenBack
+	_, err = visit(all, func(a *cluster.Autoscaler) (bool, error) {
+		id, err := schemas.ParseComponentID(a.Object.GetAnnotations()[cluster.AnnotationComponent])
+		back := GivenBack{Change: Change{Component: id, Before: number(a)}, Autoscaler: a.String(), Why: "its annotations do not tell whose it is"}
+		if err == nil {
+			back.Why = giveBack(id)
+		}
+		switch {
+		case back.Why != "" && a.Owned():
+			// Who else scales the workload knows how many replicas it needs.
+			if err := removeOwned(ctx, client, a, len(all.Owner(a.Target(), nil).Users) == 0); err != nil {
+				return true, err
+			}
+			out = append(out, back)
+			return true, nil
+		case back.Why != "":
+		case expired(a, now):
+			back.Why = "it has expired"
+		default:
+			return false, nil
+		}
+		if err := Release(ctx, client, a); err != nil {
+			return true, err
+		}
+		back.After = number(a)
+		out = append(out, back)
+		return true, nil
+	})
+	return out, err
+}
+
+// expired reports whether a floor ends: its time has come, or cannot be read.
+func expired(a *cluster.Autoscaler, now time.Time) bool {
+	until, err := time.Parse(time.RFC3339, a.Object.GetAnnotations()[cluster.AnnotationExpires])
+	return (err != nil || !now.Before(until)) && (!a.Owned() || raised(a))
+}
+
+func each(ctx context.Context, client *cluster.Client, namespaces []string, change func(*cluster.Autoscaler) (bool, error)) (int, error) {
 	all, err := client.Autoscalers(ctx, namespaces...)
 	if err != nil {
 		return 0, err
 	}
+	return visit(all, change)
+}
+
+// visit calls change for what bears a mark of ours, and counts what was changed.
+func visit(all *cluster.Autoscalers, change func(*cluster.Autoscaler) (bool, error)) (int, error) {
 	n, errs := 0, []error(nil)
 	for _, a := range all.All() {
 		if !held(a) && !a.Owned() {
 			continue
 		}
-		done, err := visit(a)
+		done, err := change(a)
 		if done && err == nil {
 			n++
 		}
@@ -106,9 +166,12 @@ func each(ctx context.Context, client *cluster.Client, namespaces []string, visi
 }
 
 // Release gives one autoscaler its user's number back and takes our marks off
-// it. One that bears none is left alone, and one that is gone is released.
+// it. One that bears none is left alone, and one that is gone is released. What
+// it became is in a afterwards.
 func Release(ctx context.Context, client *cluster.Client, a *cluster.Autoscaler) error {
-	err := retry(ctx, client, &a, func(a *cluster.Autoscaler) (*unstructured.Unstructured, error) { return release(ctx, client, a) })
+	live := a
+	defer func() { *a = *live }()
+	err := retry(ctx, client, &live, func(a *cluster.Autoscaler) (*unstructured.Unstructured, error) { return release(ctx, client, a) })
 	if schemas.CodeOf(err) == schemas.CodeNotFound {
 		return nil
 	}
@@ -178,17 +241,17 @@ func (w *Writer) releaseAll(ctx context.Context, c *cluster.Component) error {
 }
 
 func (w *Writer) releaseOurs(ctx context.Context, c *cluster.Component, restore bool) error {
-	if err := remove(ctx, w.client, c.Owner.Ours, restore); err != nil {
+	if err := removeOwned(ctx, w.client, c.Owner.Ours, restore); err != nil {
 		return err
 	}
 	c.Owner.Ours = nil
 	return nil
 }
 
-// remove deletes an autoscaler of ours. With restore, the workload gets the
+// removeOwned deletes an autoscaler of ours. With restore, the workload gets the
 // number of replicas back that it was set to before, since nobody is left who
 // would move it.
-func remove(ctx context.Context, client *cluster.Client, a *cluster.Autoscaler, restore bool) error {
+func removeOwned(ctx context.Context, client *cluster.Client, a *cluster.Autoscaler, restore bool) error {
 	uid := a.Object.GetUID()
 	err := objects(client, a).Delete(ctx, a.Object.GetName(), metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 	if err != nil && !apierrors.IsNotFound(err) {

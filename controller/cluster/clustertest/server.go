@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -27,6 +28,7 @@ import (
 	apitypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 )
@@ -67,7 +69,7 @@ type Server struct {
 	Fail func(method, path string) *apierrors.StatusError
 
 	t       testing.TB
-	refuse  atomic.Int32
+	refusal atomic.Pointer[refusal]
 	http    *httptest.Server
 	kinds   map[schema.GroupVersionResource]Kind
 	mu      sync.Mutex
@@ -107,17 +109,86 @@ users: [{name: test, user: {}}]
 }
 
 // Refuse has every request answered with a status from now on: 403, as where a
-// right is lacking, or another one. With 0 the server works again.
-func (s *Server) Refuse(code int) { s.refuse.Store(int32(code)) }
+// right is lacking, or 503 and others, as where the server is away. With 0 it
+// works again.
+func (s *Server) Refuse(code int) { s.refuseWhere(code, "", "") }
 
-func refusal(code int, r *http.Request) *metav1.Status {
-	reason, message := metav1.StatusReasonServiceUnavailable, "the server is starting"
-	if code == http.StatusForbidden {
-		parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
-		reason = metav1.StatusReasonForbidden
-		message = fmt.Sprintf("%[1]s is forbidden: User \"system:serviceaccount:self-scaling:test\" cannot %[2]s resource %[1]q", parts[len(parts)-1], strings.ToLower(r.Method))
+// Deny has requests with a verb for a resource answered as where the right to it
+// lacks, and Break as where the server is away, until Mend. The verb and the
+// resource are spelled as in a Role.
+func (s *Server) Deny(verb, resource string) { s.refuseWhere(http.StatusForbidden, verb, resource) }
+
+// Break: see [Server.Deny].
+func (s *Server) Break(verb, resource string) {
+	s.refuseWhere(http.StatusServiceUnavailable, verb, resource)
+}
+
+// Mend ends [Server.Refuse], [Server.Deny] and [Server.Break].
+func (s *Server) Mend() { s.refuseWhere(0, "", "") }
+
+type refusal struct {
+	code           int
+	verb, resource string // all where empty
+}
+
+func (s *Server) refuseWhere(code int, verb, resource string) {
+	s.refusal.Store(&refusal{code, verb, resource})
+}
+
+// of returns the answer to a request, nil where it is not refused.
+func (f *refusal) of(r *http.Request) *metav1.Status {
+	verb, resource := asked(r)
+	if f == nil || f.code == 0 || f.verb != "" && (f.verb != verb || f.resource != resource) {
+		return nil
 	}
-	return &metav1.Status{Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message}
+	if f.code != http.StatusForbidden {
+		return &metav1.Status{Status: metav1.StatusFailure, Code: int32(f.code), Reason: metav1.StatusReasonServiceUnavailable, Message: "the server is starting"}
+	}
+	return &metav1.Status{
+		Status: metav1.StatusFailure, Code: int32(f.code), Reason: metav1.StatusReasonForbidden,
+		Message: fmt.Sprintf("%[2]s is forbidden: User \"system:serviceaccount:self-scaling:test\" cannot %[1]s resource %[2]q", verb, resource),
+	}
+}
+
+// asked returns the verb and the resource of a request as a Role spells them.
+func asked(r *http.Request) (verb, resource string) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	parts = parts[min(len(parts), map[string]int{"api": 2, "apis": 3}[parts[0]]):]
+	if len(parts) > 2 && parts[0] == "namespaces" {
+		parts = parts[2:]
+	}
+	verb = strings.ToLower(r.Method)
+	switch {
+	case len(parts) == 0:
+		return verb, ""
+	case verb == "get" && len(parts) == 1:
+		verb = "list"
+	case verb == "post":
+		verb = "create"
+	case verb == "put":
+		verb = "update"
+	}
+	resource = parts[0]
+	if len(parts) > 2 {
+		resource += "/" + parts[2]
+	}
+	return verb, resource
+}
+
+// Events returns the Events, in no order.
+func (s *Server) Events(t testing.TB) []corev1.Event {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []corev1.Event
+	for _, o := range s.objects[corev1.SchemeGroupVersion.WithResource("events")] {
+		var e corev1.Event
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &e); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, e)
+	}
+	return out
 }
 
 // Writes returns the requests that changed something since the last call, as in
@@ -219,8 +290,8 @@ func (s *Server) resource(apiVersion, kind string) (schema.GroupVersionResource,
 
 // ServeHTTP serves discovery and the resources.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if code := int(s.refuse.Load()); code != 0 {
-		answer(w, code, refusal(code, r))
+	if status := s.refusal.Load().of(r); status != nil {
+		answer(w, int(status.Code), status)
 		return
 	}
 	if s.Fail != nil {
@@ -281,6 +352,9 @@ func (s *Server) serve(r *http.Request) (any, error) {
 		return nil, apierrors.NewNotFound(gvr.GroupResource(), "")
 	}
 	body, err := io.ReadAll(r.Body)
+	if err == nil && types(r) == runtime.ContentTypeProtobuf {
+		body, err = fromProtobuf(body)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -346,6 +420,16 @@ func (s *Server) serve(r *http.Request) (any, error) {
 		return s.store(gvr, kind, live, &o, manager)
 	}
 	return nil, apierrors.NewMethodNotSupported(gvr.GroupResource(), r.Method)
+}
+
+// fromProtobuf returns an object in JSON.
+func fromProtobuf(body []byte) ([]byte, error) {
+	o, gvk, err := scheme.Codecs.UniversalDeserializer().Decode(body, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	o.GetObjectKind().SetGroupVersionKind(*gvk)
+	return json.Marshal(o)
 }
 
 func types(r *http.Request) string { return r.Header.Get("Content-Type") }
