@@ -309,7 +309,7 @@ func TestAFloorComesAndGoes(t *testing.T) {
 		reason schemas.Reason
 		why    string // in the Event
 	}{
-		"the samples go stale":     {func(*installation) {}, 90 * time.Minute, schemas.StaleSamples, "the newest sample is"},
+		"the samples go stale":     {func(*installation) {}, 7 * time.Hour, schemas.StaleSamples, "the newest sample is"},
 		"it is switched off":       {func(in *installation) { in.server.Load("kubectl", policy("Off", "")) }, 15 * time.Minute, schemas.NotManaged, "the mode is Off"},
 		"it goes back into shadow": {func(in *installation) { in.server.Load("kubectl", policy("Shadow", "")) }, 15 * time.Minute, schemas.FloorKept, "the mode is Shadow"},
 		"its policy is deleted":    {func(in *installation) { in.server.Delete("scalingpolicies", "default", "shop") }, 15 * time.Minute, schemas.FloorKept, "the mode is Shadow"},
