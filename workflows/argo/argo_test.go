@@ -322,6 +322,21 @@ func TestPhases(t *testing.T) {
 	}
 }
 
+func TestAStepThatFailsSaysWhyItsLastAttemptDid(t *testing.T) {
+	code := "65"
+	s := submitter(t, io.Discard, stored(t, "w", func(w *wfv1.Workflow) {
+		w.Status.Phase = wfv1.WorkflowFailed
+		w.Status.Nodes = wfv1.Nodes{
+			"1": {ID: "1", Name: "w.dataset", Type: wfv1.NodeTypeRetry, Phase: wfv1.NodeFailed, Message: "retryStrategy.expression evaluated to false"},
+			"2": {ID: "2", Name: "w.dataset(0)", Type: wfv1.NodeTypePod, Phase: wfv1.NodeFailed, Message: "main: Error (exit code 65)", Outputs: &wfv1.Outputs{ExitCode: &code}},
+		}
+	}))
+	r, err := s.Get(t.Context(), "w")
+	if err != nil || r.Message != "step dataset: main: Error (exit code 65)" {
+		t.Errorf("Get = %+v, %v, want the exit code in the message", r, err)
+	}
+}
+
 // What Argo does to the state of a Workflow that grows large.
 func TestTheStateOfLargeWorkflows(t *testing.T) {
 	code := "0"

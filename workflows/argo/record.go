@@ -238,7 +238,8 @@ func step(w *wfv1.Workflow, name, shard string, n wfv1.NodeStatus, nodes map[str
 		r.Phase = workflows.Succeeded
 	case wfv1.NodeFailed, wfv1.NodeError:
 		r.Phase = workflows.Failed
-		r.Message = cmp.Or(r.Message, last.Message)
+		// Of an attempt Argo says why it failed; of all of them, why there was no other.
+		r.Message = cmp.Or(last.Message, n.Message)
 		// The end of a pod that was told to end is no failure of its own; one
 		// that had ended before is.
 		if w.Spec.Shutdown != "" && (r.ExitCode == nil || *r.ExitCode == workflows.ExitTemporary || *r.ExitCode > 128) {
