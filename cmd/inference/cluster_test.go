@@ -154,7 +154,7 @@ func (in *installation) measure(until time.Time, names ...string) {
 func (in *installation) infer(at time.Time, flags ...string) (int, string) {
 	in.t.Helper()
 	var stderr bytes.Buffer
-	args := append([]string{"-store", in.url, "-run", "infer-" + at.Format("20060102t1504"), "-now", at.Format(time.RFC3339), "-cluster", "-namespace", "self-scaling"}, flags...)
+	args := append([]string{"-store", in.url, "-run", "infer-" + at.Format("20060102t150405"), "-now", at.Format(time.RFC3339), "-cluster", "-namespace", "self-scaling"}, flags...)
 	code := program().Run(in.t.Context(), args, io.Discard, &stderr)
 	return code, stderr.String()
 }
@@ -440,4 +440,53 @@ func TestTrainValuesDecideHowFarIsLooked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkRun is one run of the program over a thousand components, each with an
+// autoscaler of its user's, as it is in a cluster: with the limit of requests
+// that a client has. The API server is one in memory, so that what a real one
+// takes to answer comes on top, for each of the requests/op.
+func BenchmarkRun(b *testing.B) {
+	var names []string
+	for i := range 1000 {
+		names = append(names, fmt.Sprintf("web-%04d", i))
+	}
+	in := install(b, names...)
+	for _, name := range names {
+		in.server.Load("kubectl", userHPA(name, name))
+	}
+	at := monday
+	run := func(b *testing.B, most int, want schemas.Reason) {
+		in.server.Load("kubectl", strings.Replace(policy("Auto", ""), "maxReplicas: 30", fmt.Sprintf("maxReplicas: %d", most), 1))
+		at = at.Add(time.Second)
+		in.mustInfer(at, "-log-level=warn")
+		b.StopTimer()
+		defer b.StartTimer()
+		for name, d := range in.decisions() {
+			if d.Reason != want || !d.Applied {
+				b.Fatalf("%s: %s, applied %v: %s; want %s", name, d.Reason, d.Applied, d.Message, want)
+			}
+		}
+	}
+	run(b, 10, schemas.FloorRaised)
+	b.Run("nothing changed", func(b *testing.B) {
+		before := in.server.Requests()
+		in.server.Writes()
+		for b.Loop() {
+			run(b, 10, schemas.FloorKept)
+		}
+		if writes := in.server.Writes(); len(writes) != 0 {
+			b.Fatalf("%d writes, such as %s", len(writes), writes[0])
+		}
+		b.ReportMetric(float64(in.server.Requests()-before)/float64(b.N), "requests/op")
+	})
+	b.Run("every floor changed", func(b *testing.B) {
+		before := in.server.Requests()
+		most := 10
+		for b.Loop() {
+			most++
+			run(b, most, schemas.FloorRaised)
+		}
+		b.ReportMetric(float64(in.server.Requests()-before)/float64(b.N), "requests/op")
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
 
 	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -58,7 +59,7 @@ func (c *Component) BasePolicy() schemas.Policy {
 // Components returns the components of the scope, in order. One that cannot be
 // made sense of says so in its Target and leaves the others alone.
 func (c *Client) Components(ctx context.Context, scope Scope) ([]*Component, error) {
-	w := &workloads{client: c, resources: map[string]map[string]kindInfo{}, parents: map[Ref]*parent{}, known: map[Ref]*workload{}}
+	w := &workloads{client: c, resources: map[string]map[string]kindInfo{}, parents: map[Ref]*parent{}, known: map[Ref]*workload{}, selectors: map[string]*selectors{}}
 	if err := w.list(ctx, scope.namespaces()); err != nil {
 		return nil, err
 	}
@@ -175,26 +176,91 @@ func describe(r Ref) string {
 // pods as well: the autoscaler of Kubernetes refuses to work for either then
 // (AmbiguousSelector), so that adding one here would break theirs.
 func (w *workloads) overlap(ctx context.Context, s *Autoscalers, c *Component, pods []*Pod) (string, error) {
+	in, err := w.selecting(ctx, s, c.ID.Namespace)
+	if err != nil {
+		return "", err
+	}
 	own := c.Ref().key()
-	for _, a := range s.inNamespace(c.ID.Namespace) {
-		target := a.Target()
-		if target.key() == own || a.Resource != HPAResource {
+	var first *selecting
+	var selected *Pod
+	for _, p := range pods {
+		in.each(p.Labels, func(x *selecting) {
+			if (first == nil || x.order < first.order) && x.target.key() != own && x.selector.Matches(labels.Set(p.Labels)) {
+				first, selected = x, p
+			}
+		})
+	}
+	if first == nil {
+		return "", nil
+	}
+	return fmt.Sprintf("%s of %s selects pod %s too", first.autoscaler, first.target, selected.Name), nil
+}
+
+// selecting is a HorizontalPodAutoscaler with the selector of its workload.
+type selecting struct {
+	order      int
+	autoscaler *Autoscaler
+	target     Ref
+	selector   labels.Selector
+}
+
+// selectors are those of one namespace, found by a label that each of them asks
+// for, because every pod is held against them.
+type selectors struct {
+	byLabel map[string][]*selecting // by "key=value"
+	others  []*selecting
+}
+
+// each calls visit for the selectors that may match labels.
+func (s *selectors) each(set map[string]string, visit func(*selecting)) {
+	for k, v := range set {
+		for _, x := range s.byLabel[k+"="+v] {
+			visit(x)
+		}
+	}
+	for _, x := range s.others {
+		visit(x)
+	}
+}
+
+func (w *workloads) selecting(ctx context.Context, s *Autoscalers, namespace string) (*selectors, error) {
+	if out := w.selectors[namespace]; out != nil {
+		return out, nil
+	}
+	out := &selectors{byLabel: map[string][]*selecting{}}
+	for i, a := range s.inNamespace(namespace) {
+		if a.Resource != HPAResource {
 			continue
 		}
+		target := a.Target()
 		l, err := w.get(ctx, target)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if l == nil || l.selector == nil {
 			continue
 		}
-		for _, p := range pods {
-			if l.selector.Matches(labels.Set(p.Labels)) {
-				return fmt.Sprintf("%s of %s selects pod %s too", a, target, p.Name), nil
-			}
+		x := &selecting{i, a, target, l.selector}
+		if label, ok := asksFor(l.selector); ok {
+			out.byLabel[label] = append(out.byLabel[label], x)
+		} else {
+			out.others = append(out.others, x)
 		}
 	}
-	return "", nil
+	w.selectors[namespace] = out
+	return out, nil
+}
+
+// asksFor returns a label, as "key=value", without which a selector matches
+// nothing.
+func asksFor(s labels.Selector) (string, bool) {
+	requirements, _ := s.Requirements()
+	for _, r := range requirements {
+		if values := r.ValuesUnsorted(); len(values) == 1 && (r.Operator() == selection.In || r.Operator() == selection.Equals || r.Operator() == selection.DoubleEquals) {
+			return r.Key() + "=" + values[0], true
+		}
+	}
+	return "", false
 }
 
 func (s *Autoscalers) inNamespace(ns string) []*Autoscaler {

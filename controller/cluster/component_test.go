@@ -373,3 +373,41 @@ func TestTrainValuesAreKept(t *testing.T) {
 		t.Errorf("error %v, want one that names the value", err)
 	}
 }
+
+// Who selects a pod as well is found whatever their selectors look like, and of
+// more than one the first by name is told.
+func TestASelectorThatReachesFurtherIsFound(t *testing.T) {
+	const hpa = `apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: %[1]s}
+spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: %[1]s}, minReplicas: 1, maxReplicas: 3}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s}
+spec: {replicas: 0, selector: %[2]s, template: {metadata: {labels: {app: %[1]s}}, spec: {containers: []}}}
+---
+`
+	for _, tt := range []struct{ name, selector, want string }{
+		{"by the same label", "{matchLabels: {service: shop}}", "wide"},
+		{"by a label and more", "{matchLabels: {service: shop, tier: front}}", ""},
+		{"by one of several values", "{matchExpressions: [{key: service, operator: In, values: [bank, shop]}]}", "wide"},
+		{"by what a pod must not have", "{matchExpressions: [{key: tier, operator: DoesNotExist}]}", "wide"},
+		{"of other pods", "{matchLabels: {service: bank}}", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, client := start(t, deployment("web", shop, 1)+pod("web-a", shop, ofWeb, requests)+fmt.Sprintf(hpa, "wide", tt.selector)+fmt.Sprintf(hpa, "wider", tt.selector))
+			components, err := client.Components(t.Context(), cluster.Scope{})
+			if err != nil || len(components) != 1 {
+				t.Fatalf("%d components, %v; want web", len(components), err)
+			}
+			want := ""
+			if tt.want != "" {
+				want = "HorizontalPodAutoscaler/" + tt.want + " of Deployment/" + tt.want + " selects pod web-a too"
+			}
+			if got := components[0].Target.Conflict; got != want {
+				t.Errorf("conflict %q, want %q", got, want)
+			}
+		})
+	}
+}

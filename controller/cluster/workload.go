@@ -55,6 +55,7 @@ type workloads struct {
 	resources map[string]map[string]kindInfo // by group version and kind
 	parents   map[Ref]*parent
 	known     map[Ref]*workload
+	selectors map[string]*selectors // by namespace
 }
 
 type kindInfo struct {

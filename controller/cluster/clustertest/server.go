@@ -70,6 +70,7 @@ type Server struct {
 
 	t       testing.TB
 	refusal atomic.Pointer[refusal]
+	asked   atomic.Int64
 	http    *httptest.Server
 	kinds   map[schema.GroupVersionResource]Kind
 	mu      sync.Mutex
@@ -96,6 +97,9 @@ func New(t testing.TB, kinds ...Kind) *Server {
 
 // Config returns the configuration of a client without a limit of its own.
 func (s *Server) Config() *rest.Config { return &rest.Config{Host: s.http.URL, QPS: -1} }
+
+// Requests returns how many requests there have been.
+func (s *Server) Requests() int { return int(s.asked.Load()) }
 
 // Kubeconfig returns a file that leads to the server, as KUBECONFIG names it.
 func (s *Server) Kubeconfig() string {
@@ -290,6 +294,7 @@ func (s *Server) resource(apiVersion, kind string) (schema.GroupVersionResource,
 
 // ServeHTTP serves discovery and the resources.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.asked.Add(1)
 	if status := s.refusal.Load().of(r); status != nil {
 		answer(w, int(status.Code), status)
 		return
