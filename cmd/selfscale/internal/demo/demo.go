@@ -15,6 +15,7 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/embedded"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/fleet"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/outdir"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/progress"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/report"
@@ -47,7 +48,7 @@ func Run(ctx context.Context, o cli.DemoOptions, c cli.Console, version string) 
 		return err
 	}
 	defer out.Discard()
-	workloads, err := fleet()
+	workloads, err := fleet.Workloads()
 	if err != nil {
 		return err
 	}
@@ -75,15 +76,15 @@ func Run(ctx context.Context, o cli.DemoOptions, c cli.Console, version string) 
 
 // replayReactive lets the autoscalers of the cluster work alone.
 func replayReactive(ctx context.Context, workloads []sim.Workload, p *progress.Reporter) (*record, error) {
-	cluster, err := sim.New(sim.Config{Start: replayStart}, workloads)
+	cluster, err := sim.New(sim.Config{Start: fleet.ReplayStart}, workloads)
 	if err != nil {
 		return nil, err
 	}
 	r := newRecord(workloads)
 	cluster.Observe(r.observe)
-	stage := p.Stage("replaying with the HPA alone", replayDays*24)
+	stage := p.Stage("replaying with the HPA alone", fleet.ReplayDays*24)
 	defer stage.Done()
-	for t := replayStart; t.Before(replayEnd); t = t.Add(time.Hour) {
+	for t := fleet.ReplayStart; t.Before(fleet.ReplayEnd); t = t.Add(time.Hour) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -98,7 +99,7 @@ func replayReactive(ctx context.Context, workloads []sim.Workload, p *progress.R
 // replayOurs has the pipelines collect, train, forecast and decide beside the
 // autoscalers: every 15 minutes, and once a day for the training.
 func replayOurs(ctx context.Context, workloads []sim.Workload, version string, p *progress.Reporter) (*record, error) {
-	cluster, err := sim.New(sim.Config{Start: replayStart}, workloads)
+	cluster, err := sim.New(sim.Config{Start: fleet.ReplayStart}, workloads)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func replayOurs(ctx context.Context, workloads []sim.Workload, version string, p
 		Trainer:   trainer.Config{Options: training()},
 		Inference: inference.New(inference.Config{
 			Framework: standard.Framework(profile, 0, binder),
-			Catalog:   func(context.Context) (inference.Catalog, error) { return catalog{cluster}, nil },
+			Catalog:   func(context.Context) (inference.Catalog, error) { return fleet.Catalog{Cluster: cluster}, nil },
 			Done:      r.decided,
 		}),
 		Version: version,
@@ -124,9 +125,9 @@ func replayOurs(ctx context.Context, workloads []sim.Workload, version string, p
 		return nil, err
 	}
 	defer pipelines.Close()
-	stage := p.Stage("replaying with self-scaling", replayDays*24*4)
+	stage := p.Stage("replaying with self-scaling", fleet.ReplayDays*24*4)
 	defer stage.Done()
-	for t := replayStart; t.Before(replayEnd); t = t.Add(interval) {
+	for t := fleet.ReplayStart; t.Before(fleet.ReplayEnd); t = t.Add(interval) {
 		if err := cluster.Step(t.Add(delay)); err != nil {
 			return nil, err
 		}
@@ -143,7 +144,7 @@ func replayOurs(ctx context.Context, workloads []sim.Workload, version string, p
 		}
 		stage.Add(1)
 	}
-	if err := cluster.Step(replayEnd); err != nil {
+	if err := cluster.Step(fleet.ReplayEnd); err != nil {
 		return nil, err
 	}
 	return r, r.total(cluster)
@@ -154,7 +155,7 @@ func replayOurs(ctx context.Context, workloads []sim.Workload, version string, p
 func collect(cluster *sim.Cluster) jobs.Func {
 	return func(ctx context.Context, env jobs.Env) error {
 		var o collector.Options
-		if env.Now.Before(replayStart.Add(interval)) {
+		if env.Now.Before(fleet.ReplayStart.Add(interval)) {
 			o.Backfill = samples.DefaultRetention
 		}
 		return collector.New(cluster, o)(ctx, env)
@@ -177,7 +178,7 @@ func summarize(workloads []sim.Workload, reactive, ours *record) *summary.Summar
 		a, b := reactive.components[id], ours.components[id]
 		c := summary.Component{
 			ID: id, RelMAE: b.relMAE(), Reactive: a.outcome(), Selfscale: b.outcome(),
-			History: replayEnd.Sub(workloads[i].Demand[schemas.CPU].Start),
+			History: fleet.ReplayEnd.Sub(workloads[i].Demand[schemas.CPU].Start),
 		}
 		if d := b.last; d != nil {
 			if d.Reason.UsesForecast() {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/chart"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/fleet"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/summary"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
 	"github.com/self-scaling/self-scaling/controller/sim"
@@ -13,7 +14,7 @@ import (
 )
 
 // buckets is the length of the replay in buckets.
-const buckets = int(replayDays * 24 * time.Hour / interval)
+const buckets = int(fleet.ReplayDays * 24 * time.Hour / interval)
 
 // record is what is remembered of one replay.
 type record struct {
@@ -48,7 +49,7 @@ func newRecord(workloads []sim.Workload) *record {
 
 // observe notes one minute of the simulation.
 func (r *record) observe(m *sim.Minute) {
-	h, b := r.components[m.Component], int(m.Start.Sub(replayStart)/interval)
+	h, b := r.components[m.Component], int(m.Start.Sub(fleet.ReplayStart)/interval)
 	h.replicas[b] += m.Replicas / float64(interval/time.Minute)
 	h.floor[b] = float64(m.MinReplicas)
 }
@@ -122,18 +123,18 @@ func draw(w *sim.Workload, reactive, ours *history, newest *schemas.Forecast) *c
 		ForecastStep: interval,
 		BandLabel:    "10th to 90th percentile",
 		MidLabel:     "median",
-		Now:          replayEnd,
+		Now:          fleet.ReplayEnd,
 		Forecast:     ours.ahead,
 	}
 	if newest != nil {
 		for i := range newest.Steps() {
-			if t := newest.Time(i); !t.Before(replayEnd) {
+			if t := newest.Time(i); !t.Before(fleet.ReplayEnd) {
 				c.Forecast = append(c.Forecast, chart.Interval{Time: t, Low: newest.At(i, lowLevel), Mid: newest.At(i, midLevel), High: newest.At(i, highLevel)})
 			}
 		}
 	}
 	for b := range buckets {
-		t := replayStart.Add(time.Duration(b) * interval)
+		t := fleet.ReplayStart.Add(time.Duration(b) * interval)
 		c.Usage = append(c.Usage, chart.Point{Time: t, Value: ours.usage(t)})
 		c.Floor = append(c.Floor, chart.Point{Time: t, Value: ours.floor[b]})
 		c.Reactive = append(c.Reactive, chart.Point{Time: t, Value: reactive.replicas[b]})

@@ -1,4 +1,6 @@
-package demo
+// Package fleet is what the demonstrations run: sixteen workloads whose load is
+// real usage, on a simulated cluster.
+package fleet
 
 import (
 	"slices"
@@ -18,7 +20,6 @@ const (
 	maxReplicas = 50
 	utilization = 0.7 // target of the HPA
 	startUp     = 2 * time.Minute
-	replayDays  = 8
 	// A pod serves a seventh of the median demand, so that a usual minute needs ten
 	// pods at the target, but at least so much that the maximum serves all but the
 	// highest thousandth of the minutes at the target.
@@ -30,25 +31,28 @@ const (
 	request = 0.25 // cores
 )
 
-// replayEnd is where the series are made to end, so that all of them are
+// ReplayDays is how much is replayed.
+const ReplayDays = 8
+
+// ReplayEnd is where the series are made to end, so that all of them are
 // replayed together. They were recorded at different times; each is moved by
 // whole days, so that its hours stay what they were.
-var replayEnd = time.Date(2021, 10, 24, 0, 0, 0, 0, time.UTC)
+var ReplayEnd = time.Date(2021, 10, 24, 0, 0, 0, 0, time.UTC)
 
-// replayStart is where the replay begins. What lies before is history.
-var replayStart = replayEnd.Add(-replayDays * 24 * time.Hour)
+// ReplayStart is where the replay begins. What lies before is history.
+var ReplayStart = ReplayEnd.Add(-ReplayDays * 24 * time.Hour)
 
-// fleet returns the workloads of the demonstration.
-func fleet() ([]sim.Workload, error) {
+// Workloads returns the workloads, whose load ends with [ReplayEnd].
+func Workloads() ([]sim.Workload, error) {
 	all, err := traces.Load()
 	if err != nil {
 		return nil, err
 	}
 	workloads := make([]sim.Workload, 0, len(all))
 	for _, t := range all {
-		days := replayEnd.Sub(t.End().Truncate(24 * time.Hour))
+		days := ReplayEnd.Sub(t.End().Truncate(24 * time.Hour))
 		start := t.Start.Add(days.Truncate(24 * time.Hour))
-		values := t.Values[:min(len(t.Values), int(replayEnd.Sub(start)/time.Minute))]
+		values := t.Values[:min(len(t.Values), int(ReplayEnd.Sub(start)/time.Minute))]
 		sorted := slices.Sorted(slices.Values(values))
 		quantile := func(q float64) float64 { return sorted[int(q*float64(len(sorted)-1))] }
 		scale := request / max(quantile(.5)/usualPods, quantile(servedMinutes)/(maxReplicas*utilization))
@@ -68,14 +72,14 @@ func fleet() ([]sim.Workload, error) {
 	return workloads, nil
 }
 
-// catalog is what the operator of the simulated cluster wants and runs.
-type catalog struct{ cluster *sim.Cluster }
+// Catalog is what the operator of the simulated cluster wants and runs.
+type Catalog struct{ Cluster *sim.Cluster }
 
 // Policy returns the default policy with the bounds and the target of the
 // workload's own autoscaler.
-func (c catalog) Policy(id schemas.ComponentID) schemas.Policy {
+func (c Catalog) Policy(id schemas.ComponentID) schemas.Policy {
 	p := schemas.DefaultPolicy()
-	w := c.cluster.Workload(id)
+	w := c.Cluster.Workload(id)
 	if w == nil {
 		p.Mode = schemas.Off
 		return p
@@ -88,4 +92,4 @@ func (c catalog) Policy(id schemas.ComponentID) schemas.Policy {
 }
 
 // Target returns the workload as an autoscaler finds it.
-func (c catalog) Target(id schemas.ComponentID) *framework.Target { return c.cluster.Target(id) }
+func (c Catalog) Target(id schemas.ComponentID) *framework.Target { return c.Cluster.Target(id) }
