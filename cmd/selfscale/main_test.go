@@ -111,7 +111,7 @@ func nights(ts *testscript.TestScript, neg bool, args []string) {
 	defer store.Close()
 	pipelines, err := embedded.New(embedded.Config{
 		Store:     store,
-		Collector: collector.New(file, collector.Options{Step: file.Step, Backfill: samples.DefaultRetention}),
+		Collector: embedded.Always(collector.New(file, collector.Options{Step: file.Step, Backfill: samples.DefaultRetention})),
 		Trainer:   trainer.Config{Options: trainer.DefaultOptions()},
 		Inference: func(context.Context, jobs.Env) error { return nil },
 		Version:   "v1",

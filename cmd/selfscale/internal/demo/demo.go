@@ -112,7 +112,7 @@ func replayOurs(ctx context.Context, workloads []sim.Workload, version string, p
 	binder := cluster.Binder()
 	pipelines, err := embedded.New(embedded.Config{
 		Store:     artifact.New(membucket.New(cluster), artifact.Options{}),
-		Collector: collect(cluster),
+		Collector: embedded.Always(collect(cluster)),
 		Trainer:   trainer.Config{Options: training()},
 		Inference: inference.New(inference.Config{
 			Framework: standard.Framework(profile, 0, binder),

@@ -3,11 +3,14 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"io"
 	"log/slog"
 	"time"
+
+	"k8s.io/utils/clock"
 
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/dataset"
@@ -20,13 +23,23 @@ import (
 
 // Config is what the pipelines work with.
 type Config struct {
-	Store     *artifact.Store
-	Collector jobs.Func
+	Store *artifact.Store
+	// Collector makes the step that measures, which looks back as far as it is told;
+	// 0 means that it takes what is missing since the last run.
+	Collector func(backfill time.Duration) jobs.Func
 	Dataset   dataset.Options
 	Trainer   trainer.Config
 	Inference jobs.Func
 	Version   string
+	KeepRuns  int          // how many runs that have ended are remembered; 0 means 16
+	Clock     clock.Clock  // of the runs' records; nil means the real one
 	Log       *slog.Logger // nil means none
+}
+
+// Always returns a [Config.Collector] whose step looks back as far whatever it is
+// told.
+func Always(step jobs.Func) func(time.Duration) jobs.Func {
+	return func(time.Duration) jobs.Func { return step }
 }
 
 // Pipelines runs the pipelines one at a time.
@@ -41,17 +54,24 @@ func New(c Config) (*Pipelines, error) {
 	}
 	step := func(make func(local.Args) jobs.Func) local.Func {
 		return func(ctx context.Context, args local.Args) error {
-			env, err := c.env(args)
+			env, _, err := c.env(args)
 			if err != nil {
 				return err
 			}
 			return jobs.Call(ctx, make(args), env)
 		}
 	}
+	collect := func(ctx context.Context, args local.Args) error {
+		env, backfill, err := c.env(args)
+		if err != nil {
+			return err
+		}
+		return jobs.Call(ctx, c.Collector(backfill), env)
+	}
 	submitter, err := local.New(local.Config{
 		Pipelines: workflows.Pipelines(),
 		Jobs: map[string]local.Func{
-			workflows.CollectorJob: step(func(local.Args) jobs.Func { return c.Collector }),
+			workflows.CollectorJob: collect,
 			workflows.DatasetJob: step(func(args local.Args) jobs.Func {
 				return func(ctx context.Context, env jobs.Env) error {
 					shards, err := dataset.Build(ctx, c.Dataset, env)
@@ -68,7 +88,8 @@ func New(c Config) (*Pipelines, error) {
 			}),
 			workflows.InferenceJob: step(func(local.Args) jobs.Func { return c.Inference }),
 		},
-		KeepRuns: 16,
+		KeepRuns: cmp.Or(c.KeepRuns, 16),
+		Clock:    c.Clock,
 		Logger:   c.Log,
 	})
 	if err != nil {
@@ -78,22 +99,29 @@ func New(c Config) (*Pipelines, error) {
 }
 
 // env reads what a step is told: the flags that every program of a step has.
-func (c *Config) env(args local.Args) (jobs.Env, error) {
+func (c *Config) env(args local.Args) (jobs.Env, time.Duration, error) {
 	env := jobs.Env{Store: c.Store, Log: c.Log, Run: args.RunID, Shard: args.Shard, Version: c.Version, Progress: args.Progress}
 	flags := flag.NewFlagSet(args.Step, flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	now := flags.String("now", "", "")
+	backfill := flags.Duration("backfill", 0, "")
 	flags.Bool("commit", false, "")
 	if err := flags.Parse(args.Flags); err != nil {
-		return jobs.Env{}, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: %w", args.Step, err)
+		return jobs.Env{}, 0, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: %w", args.Step, err)
 	}
 	at, err := time.Parse(time.RFC3339, *now)
 	if err != nil {
-		return jobs.Env{}, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: -now must be an RFC 3339 time, but is %q", args.Step, *now)
+		return jobs.Env{}, 0, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: -now must be an RFC 3339 time, but is %q", args.Step, *now)
+	}
+	if *backfill < 0 {
+		return jobs.Env{}, 0, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: -backfill must not be negative, but is %s", args.Step, *backfill)
 	}
 	env.Now = at.UTC()
-	return env, nil
+	return env, *backfill, nil
 }
+
+// Submitter returns what the pipelines can be asked for runs by.
+func (p *Pipelines) Submitter() workflows.Submitter { return p.submitter }
 
 // Run runs a pipeline for an instant and returns when it is done. The run-id is
 // made from both, so that the same call runs the same run. Watch, if not nil, is

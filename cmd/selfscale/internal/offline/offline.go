@@ -80,7 +80,7 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 	table := samples.Options{Step: file.Step}
 	pipelines, err := embedded.New(embedded.Config{
 		Store:     artifact.New(bucket, artifact.Options{}),
-		Collector: collector.New(file, collector.Options{Step: file.Step, Backfill: samples.DefaultRetention}),
+		Collector: embedded.Always(collector.New(file, collector.Options{Step: file.Step, Backfill: samples.DefaultRetention})),
 		Dataset:   dataset.Options{},
 		Trainer:   trainer.Config{Options: trainer.DefaultOptions()},
 		Inference: inference.New(inference.Config{
