@@ -90,7 +90,11 @@ func (s *settings) step(ctx context.Context, env jobs.Env) error {
 	}
 	c := inference.Config{HistoryDays: days}
 	if s.cluster.Cluster {
-		return s.onCluster(ctx, env, c, profile)
+		step, err := s.onCluster(c, profile)
+		if err != nil {
+			return err
+		}
+		return step(ctx, env)
 	}
 	wanted, err := readPolicy(s.policy)
 	if err != nil {
