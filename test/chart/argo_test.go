@@ -27,8 +27,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
+	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/argo"
 )
@@ -310,6 +312,10 @@ func TestTheChartRendersWhatTheRendererDoes(t *testing.T) {
 		return corev1.EnvVar{Name: env, ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{
 			LocalObjectReference: corev1.LocalObjectReference{Name: "self-scaling-s3"}, Key: key}}}
 	}
+	trainValue := func(env, key string) corev1.EnvVar {
+		return corev1.EnvVar{Name: env, ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: cluster.TrainValuesName}, Key: key, Optional: ptr.To(true)}}}
+	}
 	job := func(name string, timeout time.Duration, cpu, request, limit string) argo.Job {
 		return argo.Job{
 			Image: "ghcr.io/self-scaling/" + name + ":0.1.0", ImagePullPolicy: corev1.PullIfNotPresent, ServiceAccount: "self-scaling-" + name, Timeout: timeout,
@@ -318,15 +324,25 @@ func TestTheChartRendersWhatTheRendererDoes(t *testing.T) {
 			},
 		}
 	}
+	withArgs := func(j argo.Job, args ...string) argo.Job {
+		j.Args = append(args, "-namespace=scaling", "-labels=aeros,assist-iot,aeros-orchestrator,recommended")
+		return j
+	}
+	report := job("controller", 2*time.Minute, "10m", "32Mi", "128Mi")
+	report.ServiceAccount = "self-scaling-workflows"
 	o := argo.Options{
-		Namespace: namespace, Store: "$(STORE_URL)", ServiceAccount: "self-scaling-workflows", PatchExecutor: true,
+		Namespace: namespace, Store: "$(STORE_URL)", ServiceAccount: "self-scaling-workflows", PatchExecutor: true, Report: report,
 		Labels: map[string]string{"helm.sh/chart": "self-scaling-0.1.0", "app.kubernetes.io/name": "self-scaling", "app.kubernetes.io/version": "0.1.0", "app.kubernetes.io/managed-by": "Helm"},
-		Env:    []corev1.EnvVar{key("STORE_URL", "STORE_URL"), key("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"), key("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY")},
+		Env: []corev1.EnvVar{
+			key("STORE_URL", "STORE_URL"), key("AWS_ACCESS_KEY_ID", "AWS_ACCESS_KEY_ID"), key("AWS_SECRET_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY"),
+			trainValue("TRAIN_HISTORY_DAYS", "History_data"), trainValue("TRAIN_FUTURE_DAYS", "Future_data"),
+		},
 		Jobs: map[string]argo.Job{
-			workflows.CollectorJob: job("collector", 5*time.Minute, "50m", "64Mi", "256Mi"),
+			workflows.CollectorJob: withArgs(job("collector", 5*time.Minute, "50m", "64Mi", "256Mi"), "-cluster",
+				"-controller=app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance=self-scaling,app.kubernetes.io/component=controller"),
 			workflows.DatasetJob:   job("dataset", 30*time.Minute, "100m", "256Mi", "1Gi"),
 			workflows.TrainerJob:   job("trainer", time.Hour, "500m", "256Mi", "1Gi"),
-			workflows.InferenceJob: job("inference", 5*time.Minute, "100m", "128Mi", "512Mi"),
+			workflows.InferenceJob: withArgs(job("inference", 5*time.Minute, "100m", "128Mi", "512Mi"), "-cluster"),
 		},
 	}
 	rendered := mustRender(t, "")

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	helmlint "helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -72,7 +72,15 @@ func TestValuesAreAcceptedOrRefused(t *testing.T) {
 		{"a quantity that is none", `{trainer: {resources: {limits: {memory: much}}}}`, "memory"},
 		{"an argument that is no flag", `{trainer: {args: [verbose]}}`, "args"},
 		{"a namespace twice", `{watchNamespaces: [a, a]}`, "watchNamespaces"},
-		{"jobs without the controller", `{engine: jobs}`, "engine jobs needs controller.enabled=true"},
+		{"jobs without the controller", `{engine: jobs, prometheus: {url: "http://p"}, controller: {enabled: false}}`, "engine jobs needs controller.enabled=true"},
+		{"nobody who reads usage", `{controller: {enabled: false}}`, "controller.enabled=false needs prometheus.url"},
+		{"Prometheus in the controller's place", `{controller: {enabled: false}, prometheus: {url: "http://prometheus:9090"}}`, ""},
+		{"a URL of Prometheus with a password", `{prometheus: {url: "http://user:password@prometheus"}}`, "url"},
+		{"a preset of labels that is none", `{discovery: {labels: [mine]}}`, "labels"},
+		{"no labels at all", `{discovery: {labels: []}}`, "labels"},
+		{"a pair of label keys", `{discovery: {labels: [recommended, team.example/app=team.example/part]}}`, ""},
+		{"a backfill that is no duration", `{backfill: 4 weeks}`, "backfill"},
+		{"a backfill of days", `{backfill: 28d}`, "backfill"},
 		{"standalone without an image", `{mode: standalone}`, "set standalone.enabled=true"},
 		{"no credentials and no URL", `{store: {credentials: false}}`, "store.url must be given"},
 		{"globals of a chart above", `{global: {theirs: 1}}`, ""},
@@ -136,6 +144,7 @@ var types = map[string]func() any{
 	"ClusterRoleBinding":       func() any { return &rbacv1.ClusterRoleBinding{} },
 	"Deployment":               func() any { return &appsv1.Deployment{} },
 	"StatefulSet":              func() any { return &appsv1.StatefulSet{} },
+	"Job":                      func() any { return &batchv1.Job{} },
 	"NetworkPolicy":            func() any { return &networkingv1.NetworkPolicy{} },
 	"PodDisruptionBudget":      func() any { return &policyv1.PodDisruptionBudget{} },
 	"CustomResourceDefinition": func() any { return &apiextensionsv1.CustomResourceDefinition{} },
@@ -193,6 +202,10 @@ func pods(t *testing.T, o *unstructured.Unstructured) map[string]corev1.PodTempl
 		var s appsv1.StatefulSet
 		decode(&s)
 		return map[string]corev1.PodTemplateSpec{id(o): s.Spec.Template}
+	case "Job":
+		var j batchv1.Job
+		decode(&j)
+		return map[string]corev1.PodTemplateSpec{id(o): j.Spec.Template}
 	case "WorkflowTemplate":
 		var w wfv1.WorkflowTemplate
 		decode(&w)
@@ -416,9 +429,15 @@ func TestNotesSayWhatToDoNext(t *testing.T) {
 		values string
 		want   []string
 	}{
-		{``, []string{"create secret generic self-scaling-s3", "helm -n scaling test self-scaling", "workflowtemplate/self-scaling-full", "train: 5 0 * * * (Etc/UTC)", "The controller is off", "Uninstalling leaves the CustomResourceDefinition"}},
-		{`{schedules: {train: {suspend: true}}, crds: {keep: false}}`, []string{"train: off", "Uninstalling leaves the store's content"}},
-		{installations["standalone"], []string{"get statefulset self-scaling-standalone"}},
+		{``, []string{
+			"create secret generic self-scaling-s3", "helm -n scaling test self-scaling", "workflowtemplate/self-scaling-full", "train: 5 0 * * * (Etc/UTC)",
+			"Usage is read once a minute", "kubectl get scalingpolicies --all-namespaces", "Uninstalling gives every floor back and leaves the CustomResourceDefinition of ScalingPolicy with all policies, and what is in the store.",
+		}},
+		{`{schedules: {train: {suspend: true}}, crds: {keep: false}, watchNamespaces: [shop]}`, []string{"train: off", "kubectl get scalingpolicies -n shop", "leaves what is in the store."}},
+		{`{prometheus: {url: "http://prometheus:9090"}, controller: {enabled: false}, restore: {enabled: false}, tests: {enabled: false}}`, []string{
+			"Usage comes from http://prometheus:9090, and of the past 672h", "The controller is off", "Floors stay as they are"}},
+		{`{engine: jobs}`, []string{"Runs start by themselves"}},
+		{installations["standalone"], []string{"rollout status statefulset self-scaling-standalone", "leaves the CustomResourceDefinition of ScalingPolicy with all policies, and the volume."}},
 	} {
 		_, notes, err := render(t, tt.values)
 		if err != nil {
@@ -443,29 +462,4 @@ func TestTheDefinitionStaysWhereItIsToldTo(t *testing.T) {
 			t.Errorf("with %q the policy is %q, want %q", values, got, want)
 		}
 	}
-}
-
-func TestAlertsAndDashboardNameOnlyMetricsOfOurs(t *testing.T) {
-	metric := regexp.MustCompile(`\bselfscaling_[a-z_]+\b`)
-	for _, name := range []string{"alerts.yaml", "dashboard.json"} {
-		data, err := os.ReadFile(filepath.Join(chartDir, "files", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name == "dashboard.json" && !json.Valid(data) {
-			t.Errorf("%s is no JSON", name)
-		}
-		for _, m := range metric.FindAllString(string(data), -1) {
-			if !slices.Contains(metrics, strings.TrimSuffix(m, "_bucket")) {
-				t.Errorf("%s: metric %q is not one of ours", name, m)
-			}
-		}
-	}
-}
-
-// metrics are the names that the controller and the API promise.
-var metrics = []string{
-	"selfscaling_forecast_age_seconds", "selfscaling_forecast_pinball_loss", "selfscaling_floor_replicas", "selfscaling_hpa_desired_replicas",
-	"selfscaling_decisions_total", "selfscaling_runs_total", "selfscaling_run_duration_seconds", "selfscaling_last_success_timestamp_seconds",
-	"selfscaling_collector_samples_total", "selfscaling_objectstore_operation_duration_seconds", "selfscaling_objectstore_errors_total", "selfscaling_objectstore_conflicts_total",
 }

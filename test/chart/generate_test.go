@@ -60,7 +60,7 @@ func template(t *testing.T, p workflows.Pipeline) string {
 	const mark = 770000000 // where a number must stand
 	o := argo.Options{
 		Name: "@name@", Namespace: "@namespace@", Labels: map[string]string{"@labels@": ""},
-		Store: "$(STORE_URL)", Env: []corev1.EnvVar{{Name: "@storeEnv@"}},
+		Store: "$(STORE_URL)", Env: []corev1.EnvVar{{Name: "@stepEnv@"}},
 		Volumes:          []corev1.Volume{{Name: "@storeVolumes@"}},
 		VolumeMounts:     []corev1.VolumeMount{{Name: "@storeVolumeMounts@", MountPath: "@"}},
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "@imagePullSecrets@"}},
@@ -83,6 +83,18 @@ func template(t *testing.T, p workflows.Pipeline) string {
 			Args:      []string{"@args." + program + "@"}, Timeout: time.Duration(mark+len(numbers)) * time.Second,
 		}
 		numbers = append(numbers, ".Values."+program+".activeDeadlineSeconds")
+	}
+	o.Report = argo.Job{
+		Image: "@image.controller@", ImagePullPolicy: "@pullPolicy@", ServiceAccount: o.ServiceAccount, Timeout: time.Duration(mark+len(numbers)) * time.Second,
+		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"@resources.workflows.report@": resource.MustParse("1")}},
+	}
+	numbers = append(numbers, ".Values.workflows.report.activeDeadlineSeconds")
+	if p.Name == "full" { // what an installation without any history runs
+		for i := range p.Parameters {
+			if p.Parameters[i].Name == "backfill" {
+				p.Parameters[i].Default = "@backfill@"
+			}
+		}
 	}
 	render := func(schedules map[string]argo.Schedule) string {
 		stream, err := argo.Render([]workflows.Pipeline{p}, o, schedules)
@@ -112,14 +124,14 @@ func template(t *testing.T, p workflows.Pipeline) string {
 		})
 	}
 	block(`'@labels@': ""`, `{{- include "self-scaling.labels" . | nindent INDENT }}`)
-	block(`- name: '@storeEnv@'`, `{{- include "self-scaling.storeEnv" . | nindent INDENT }}`)
+	block(`- name: '@stepEnv@'`, `{{- include "self-scaling.stepEnv" . | nindent INDENT }}`)
 	block(`- mountPath: '@'\n *name: '@storeVolumeMounts@'`, `{{- include "self-scaling.storeVolumeMounts" . | nindent INDENT }}`)
 	block(`- name: '@storeVolumes@'`, `{{- include "self-scaling.storeVolumes" . | nindent INDENT }}`)
 	block(`imagePullSecrets:\n *- name: '@imagePullSecrets@'`, `{{- include "self-scaling.imagePullSecrets" . | nindent INDENT }}`)
 	block(`nodeSelector:\n *'@nodeSelector@': ""`, "  {{- with .Values.workflows.nodeSelector }}\n  nodeSelector:\n    {{- toYaml . | nindent 4 }}\n  {{- end }}")
 	block(`tolerations:\n *- key: '@tolerations@'`, "  {{- with .Values.workflows.tolerations }}\n  tolerations:\n    {{- toYaml . | nindent 4 }}\n  {{- end }}")
-	block(`resources:\n *limits:\n *'@resources\.(\w+)@': "1"`, "      {{- with .Values.$1.resources }}\n      resources:\n        {{- toYaml . | nindent 8 }}\n      {{- end }}")
-	block(`- '@args\.(\w+)@'`, "      {{- range .Values.$1.args }}\n      - {{ . | quote }}\n      {{- end }}")
+	block(`resources:\n *limits:\n *'@resources\.([\w.]+)@': "1"`, "      {{- with .Values.$1.resources }}\n      resources:\n        {{- toYaml . | nindent 8 }}\n      {{- end }}")
+	block(`- '@args\.(\w+)@'`, `{{- include "self-scaling.args" (list . "$1") | nindent INDENT }}`)
 	block(`- '@cron@ \* \* \* \*'`, `{{- toYaml .Values.schedules.`+p.Name+`.cron | nindent INDENT }}`)
 	block(`suspend: true`, `  suspend: {{ .Values.schedules.`+p.Name+`.suspend }}`)
 	block(`(podSpecPatch: .*)`, "  {{- if .Values.workflows.executorSecurityPatch }}\n  $1\n  {{- end }}")
@@ -128,11 +140,11 @@ func template(t *testing.T, p workflows.Pipeline) string {
 	text = regexp.MustCompile(`'?@serviceAccount\.(\w+)@'?`).ReplaceAllString(text, `{{ include "self-scaling.serviceAccountName" (list . "$1") }}`)
 	text = regexp.MustCompile(`'@name@(-\w+)?'`).ReplaceAllString(text, `{{ include "self-scaling.fullname" . }}$1`)
 	text = strings.NewReplacer("'@namespace@'", "{{ .Release.Namespace }}", "'@pullPolicy@'", "{{ .Values.image.pullPolicy }}",
-		"'@timezone@'", "{{ .Values.schedules.timezone }}").Replace(text)
+		"'@timezone@'", "{{ .Values.schedules.timezone }}", "'@backfill@'", `{{ include "self-scaling.backfill" . | quote }}`).Replace(text)
 	for i, expression := range numbers {
 		text = strings.ReplaceAll(text, fmt.Sprint(mark+i), "{{ "+expression+" | int64 }}")
 	}
-	if left := regexp.MustCompile(`@[\w.]+@|77000000\d`).FindAllString(text, -1); left != nil {
+	if left := regexp.MustCompile(`@[\w.]+@|7700000\d\d`).FindAllString(text, -1); left != nil {
 		t.Fatalf("marks %v of pipeline %s have no place in the chart", left, p.Name)
 	}
 	head := "{{- /* Generated from workflows/argo; test/chart holds the two equal. */}}\n{{- if eq (include \"self-scaling.argo\" .) \"true\" }}\n"

@@ -29,7 +29,7 @@ const (
 var installations = map[string]string{
 	"nothing given": ``,
 	"everything on": `
-controller: {enabled: true, priorityClassName: high, nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], args: ["-v=2"]}
+controller: {priorityClassName: high, nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], args: ["-v=2"]}
 api: {enabled: true}
 networkPolicy: {enabled: true, ingressFrom: [{namespaceSelector: {}}]}
 metrics: {serviceMonitor: {enabled: true, labels: {team: a}}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
@@ -38,13 +38,15 @@ commonLabels: {team: a}
 store: {url: "s3://b/p?endpoint=h:9000&ca=/etc/self-scaling/ca/ca.crt", existingCASecret: ca}
 workflows: {nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], parallelism: 8}
 `,
-	"plain Jobs":       `{engine: jobs, controller: {enabled: true}, store: {existingCASecret: ca}}`,
+	"plain Jobs":       `{engine: jobs, store: {existingCASecret: ca}}`,
 	"standalone":       `{mode: standalone, standalone: {enabled: true}, networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}}`,
-	"two namespaces":   `{watchNamespaces: [shop, bank], controller: {enabled: true}, api: {enabled: true}}`,
-	"accounts given":   `{collector: {serviceAccount: {name: mine}}, workflows: {serviceAccount: {name: mine}}, rbac: {create: false}}`,
+	"two namespaces":   `{watchNamespaces: [shop, bank], api: {enabled: true}, discovery: {labels: [recommended, "team/app=team/part"], scalables: [{group: apps.kruise.io, resource: clonesets}]}}`,
+	"accounts given":   `{collector: {serviceAccount: {name: mine}}, workflows: {serviceAccount: {name: mine}}, restore: {serviceAccount: {name: mine}}, rbac: {create: false}}`,
 	"identity, no key": `{store: {credentials: false, url: "s3://b"}, collector: {serviceAccount: {annotations: {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}}}`,
 	"digests":          `{collector: {image: {digest: "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}}}`,
 	"other schedules":  `{schedules: {timezone: Europe/Berlin, train: {cron: ["0 1 * * *", "0 13 * * *"], suspend: true}, collect: {enabled: false}}, workflows: {executorSecurityPatch: false}, fullnameOverride: a}`,
+	"Prometheus":       `{prometheus: {url: "http://prometheus.monitoring:9090/x?y=z"}, backfill: 24h, controller: {enabled: false}, networkPolicy: {enabled: true, dns: false}}`,
+	"nothing undone":   `{restore: {enabled: false}, tests: {enabled: false}, engine: jobs, prometheus: {url: "https://p"}}`,
 	"no CRD":           `{crds: {enabled: false}}`,
 	"step settings":    `{trainer: {args: ["-epochs=3"], resources: {}, activeDeadlineSeconds: 7}, collector: {args: ["-retention=24h", "-backfill=1h"]}}`,
 }
@@ -60,6 +62,35 @@ func load(t *testing.T) *chart.Chart {
 
 // render returns the manifests of a release as Helm makes them, and NOTES.txt.
 func render(t *testing.T, values string) ([]*unstructured.Unstructured, string, error) {
+	t.Helper()
+	return renderAs(t, release, namespace, values)
+}
+
+// rendered remembers what has been rendered: most tests look at all installations.
+var rendered = map[[3]string]rendering{}
+
+type rendering struct {
+	objects []*unstructured.Unstructured
+	notes   string
+	err     error
+}
+
+func renderAs(t *testing.T, release, namespace, values string) ([]*unstructured.Unstructured, string, error) {
+	t.Helper()
+	key := [3]string{release, namespace, values}
+	r, ok := rendered[key]
+	if !ok {
+		r.objects, r.notes, r.err = renderNow(t, release, namespace, values)
+		rendered[key] = r
+	}
+	var objects []*unstructured.Unstructured
+	for _, o := range r.objects {
+		objects = append(objects, o.DeepCopy())
+	}
+	return objects, r.notes, r.err
+}
+
+func renderNow(t *testing.T, release, namespace, values string) ([]*unstructured.Unstructured, string, error) {
 	t.Helper()
 	given, err := chartutil.ReadValues([]byte(values))
 	if err != nil {

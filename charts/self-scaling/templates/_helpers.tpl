@@ -54,6 +54,60 @@ labels:
 {{- (index $root.Values (index . 1)).serviceAccount.name | default (printf "%s-%s" (include "self-scaling.fullname" $root) (index . 1)) -}}
 {{- end -}}
 
+{{/* The pods of a program, as a label selector. Takes (list . component). */}}
+{{- define "self-scaling.selector" -}}
+app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance={{ include "self-scaling.fullname" (index . 0) }},app.kubernetes.io/component={{ index . 1 }}
+{{- end -}}
+
+{{/* Flags that say which part of the cluster a program is concerned with. */}}
+{{- define "self-scaling.scopeArgs" -}}
+- -namespace={{ .Release.Namespace }}
+- -labels={{ join "," .Values.discovery.labels }}
+{{- if .Values.watchNamespaces }}
+- -watch-namespaces={{ join "," .Values.watchNamespaces }}
+{{- end }}
+{{- end -}}
+
+{{/* Flags of the installation for a program, those of the values last, so that they win.
+     Takes (list . program). This is the only place that knows them. */}}
+{{- define "self-scaling.args" -}}
+{{- $root := index . 0 -}}
+{{- $program := index . 1 -}}
+{{- $v := index $root.Values $program -}}
+{{- if eq $program "collector" }}
+{{- if $root.Values.prometheus.url }}
+- {{ printf "-prometheus=%s" $root.Values.prometheus.url | quote }}
+{{- else }}
+- -cluster
+- -controller={{ include "self-scaling.selector" (list $root "controller") }}
+{{- end }}
+{{ include "self-scaling.scopeArgs" $root }}
+{{- end }}
+{{- if eq $program "inference" }}
+- -cluster
+{{ include "self-scaling.scopeArgs" $root }}
+{{- end }}
+{{- if has $program (list "controller" "api") }}
+- -store=$(STORE_URL)
+- -config=/etc/self-scaling/config/installation.yaml
+{{ include "self-scaling.scopeArgs" $root }}
+- -log-format=json
+{{- end }}
+{{- if eq $program "standalone" }}
+- --store=file:///var/lib/self-scaling
+{{- end }}
+{{- range $v.args }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* The name of a Role outside of the release's namespace, or of no namespace at all, where
+     it must not meet that of another release. Takes (list . program). */}}
+{{- define "self-scaling.grant" -}}
+{{- $root := index . 0 -}}
+{{ $root.Release.Namespace }}-{{ include "self-scaling.fullname" $root }}-{{ index . 1 }}
+{{- end -}}
+
 {{- define "self-scaling.imagePullSecrets" -}}
 {{- with .Values.global.imagePullSecrets -}}
 imagePullSecrets:
@@ -88,6 +142,24 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{/* What every step has in its environment: the store, and the train values where somebody
+     has set them. */}}
+{{- define "self-scaling.stepEnv" -}}
+{{ include "self-scaling.storeEnv" . }}
+- name: TRAIN_HISTORY_DAYS
+  valueFrom:
+    configMapKeyRef:
+      name: self-scaling-train-values
+      key: History_data
+      optional: true
+- name: TRAIN_FUTURE_DAYS
+  valueFrom:
+    configMapKeyRef:
+      name: self-scaling-train-values
+      key: Future_data
+      optional: true
+{{- end -}}
+
 {{- define "self-scaling.storeVolumes" -}}
 {{- with .Values.store.existingCASecret }}
 - name: ca
@@ -105,6 +177,11 @@ imagePullSecrets:
   mountPath: /etc/self-scaling/ca
   readOnly: true
 {{- end }}
+{{- end -}}
+
+{{/* How far back a run reads that makes up for history: only Prometheus knows the past. */}}
+{{- define "self-scaling.backfill" -}}
+{{- if .Values.prometheus.url }}{{ .Values.backfill }}{{ end -}}
 {{- end -}}
 
 {{/* What the Pod Security Standard restricted asks for. */}}
@@ -137,6 +214,9 @@ capabilities:
 {{- if and (eq .Values.engine "jobs") (not .Values.controller.enabled) -}}
 {{- fail "engine jobs needs controller.enabled=true: without Argo it is the controller that starts the Jobs" -}}
 {{- end -}}
+{{- if not (or .Values.prometheus.url .Values.controller.enabled) -}}
+{{- fail "usage is read once a minute by the controller, or from Prometheus: controller.enabled=false needs prometheus.url" -}}
+{{- end -}}
 {{- if and (not .Values.store.credentials) (not .Values.store.url) -}}
 {{- fail "store.url must be given where store.credentials is false" -}}
 {{- end -}}
@@ -145,3 +225,17 @@ capabilities:
 
 {{- define "self-scaling.cluster" -}}{{ if eq .Values.mode "cluster" }}true{{ end }}{{- end -}}
 {{- define "self-scaling.argo" -}}{{ if and (eq .Values.mode "cluster") (eq .Values.engine "argo") }}true{{ end }}{{- end -}}
+
+{{/* The programs that listen, as a YAML list. */}}
+{{- define "self-scaling.servers" -}}
+{{- if eq .Values.mode "standalone" }}
+- standalone
+{{- else }}
+{{- if .Values.controller.enabled }}
+- controller
+{{- end }}
+{{- if .Values.api.enabled }}
+- api
+{{- end }}
+{{- end }}
+{{- end -}}

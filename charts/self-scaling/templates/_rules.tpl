@@ -1,57 +1,134 @@
-{{/* What each program may do: rights in the namespaces that are watched ... */}}
-{{- define "self-scaling.rules.read" }}
-# Which components there are, what they use and what scales them.
+{{/* Which sets of rules each program has: in the namespaces that are watched, and in that of
+     the release. */}}
+{{- define "self-scaling.grants" -}}
+{{- $watched := dict -}}
+{{- $own := dict -}}
+{{- if eq .Values.mode "standalone" -}}
+{{- $_ := set $watched "standalone" (list "see" "measure" "bind" "tell" "retell" "policies" "manage") -}}
+{{- else -}}
+{{- $_ := set $watched "inference" (list "see" "bind" "tell") -}}
+{{- if .Values.controller.enabled }}{{ $_ := set $watched "controller" (list "see" "measure" "bind" "tell" "retell" "policies") }}{{ end -}}
+{{- if .Values.api.enabled }}{{ $_ := set $watched "api" (list "see" "manage") }}{{ end -}}
+{{- if eq .Values.engine "argo" -}}
+{{- range list "collector" "dataset" "trainer" "inference" "workflows" }}{{ $_ := set $own . (list "executor") }}{{ end -}}
+{{- end -}}
+{{- if not .Values.prometheus.url }}{{ $_ := set $own "collector" (append (get $own "collector" | default list) "readers") }}{{ end -}}
+{{- if .Values.controller.enabled }}{{ $_ := set $own "controller" (list "submit" "lead" "tell" "retell") }}{{ end -}}
+{{- if .Values.api.enabled }}{{ $_ := set $own "api" (list "submit" "settings") }}{{ end -}}
+{{- end -}}
+{{- dict "watched" $watched "own" $own | toYaml -}}
+{{- end -}}
+
+{{/* What the sets allow: in the namespaces that are watched ... */}}
+{{- define "self-scaling.rules.see" }}
+# Which components there are, and what scales them. Of what else owns a pod only the name
+# matters.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list]
 - apiGroups: [apps]
   resources: [deployments, statefulsets, replicasets]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
   verbs: [get]
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [get, list, watch]
-- apiGroups: [metrics.k8s.io]
-  resources: [pods]
   verbs: [get, list]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list]
+- apiGroups: [autoscaling.k8s.io]
+  resources: [verticalpodautoscalers]
+  verbs: [list]
+- apiGroups: [argoproj.io]
+  resources: [rollouts]
+  verbs: [get]
+{{- range .Values.discovery.scalables }}
+- apiGroups: [{{ .group }}]
+  resources: [{{ .resource }}, {{ .resource }}/scale]
+  verbs: [get]
+{{- end }}
 - apiGroups: [self-scaling.github.io]
   resources: [scalingpolicies]
-  verbs: [get, list, watch]
+  verbs: [list]
+{{- end }}
+
+{{- define "self-scaling.rules.measure" }}
+# What pods use.
+- apiGroups: [metrics.k8s.io]
+  resources: [pods]
+  verbs: [list]
 {{- end }}
 
 {{- define "self-scaling.rules.bind" }}
-# What else may own a target: it is left alone, or written instead.
-- apiGroups: [autoscaling.k8s.io]
-  resources: [verticalpodautoscalers]
-  verbs: [get, list, watch]
-- apiGroups: [argoproj.io]
-  resources: [rollouts]
-  verbs: [get, list, watch]
-- apiGroups: [keda.sh]
-  resources: [scaledobjects]
-  verbs: [get, list, watch, patch]
 # The floors; and the number of replicas, which comes back when an HPA of ours goes. Of a
 # workload nothing else can be written.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [create, patch, update, delete]
+  verbs: [create, update, patch, delete]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [patch]
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
   verbs: [patch]
-- apiGroups: [self-scaling.github.io]
-  resources: [scalingpolicies/status]
-  verbs: [patch, update]
-- apiGroups: ["", events.k8s.io]
+{{- range .Values.discovery.scalables }}
+- apiGroups: [{{ .group }}]
+  resources: [{{ .resource }}/scale]
+  verbs: [patch]
+{{- end }}
+{{- end }}
+
+{{- define "self-scaling.rules.tell" }}
+# What people are told.
+- apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
+{{- end }}
+
+{{- define "self-scaling.rules.retell" }}
+# What people are told again is counted.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [patch]
 {{- end }}
 
 {{- define "self-scaling.rules.policies" }}
 - apiGroups: [self-scaling.github.io]
   resources: [scalingpolicies]
-  verbs: [create, patch]
+  verbs: [create]
+- apiGroups: [self-scaling.github.io]
+  resources: [scalingpolicies/status]
+  verbs: [patch]
+{{- end }}
+
+{{- define "self-scaling.rules.manage" }}
+- apiGroups: [self-scaling.github.io]
+  resources: [scalingpolicies]
+  verbs: [get, create, patch]
+{{- end }}
+
+{{- define "self-scaling.rules.restore" }}
+# Every autoscaler that may bear a floor, and the number of replicas that comes back when
+# an HPA of ours goes.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, patch, delete]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, list, patch]
+- apiGroups: [autoscaling.k8s.io]
+  resources: [verticalpodautoscalers]
+  verbs: [list]
+- apiGroups: [apps]
+  resources: [deployments/scale, statefulsets/scale]
+  verbs: [get, patch]
+{{- range .Values.discovery.scalables }}
+- apiGroups: [{{ .group }}]
+  resources: [{{ .resource }}/scale]
+  verbs: [get, patch]
+{{- end }}
 {{- end }}
 
 {{/* ... and in the namespace of the release. */}}
@@ -60,6 +137,13 @@
 - apiGroups: [argoproj.io]
   resources: [workflowtaskresults]
   verbs: [create, patch]
+{{- end }}
+
+{{- define "self-scaling.own.readers" }}
+# Where the controller's pods are, which are asked for their readings.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
 {{- end }}
 
 {{- define "self-scaling.own.submit" }}
@@ -93,6 +177,9 @@
   resourceNames: [self-scaling-train-values]
   verbs: [get, patch]
 {{- end }}
+
+{{- define "self-scaling.own.tell" }}{{ include "self-scaling.rules.tell" . }}{{ end }}
+{{- define "self-scaling.own.retell" }}{{ include "self-scaling.rules.retell" . }}{{ end }}
 
 {{- define "self-scaling.own.lead" }}
 - apiGroups: [coordination.k8s.io]

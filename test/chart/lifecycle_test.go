@@ -1,0 +1,175 @@
+package chart_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// What happens to a release after it is installed: it is upgraded, rolled back and
+// uninstalled.
+
+const (
+	hookAnnotation   = "helm.sh/hook"
+	weightAnnotation = "helm.sh/hook-weight"
+	deleteAnnotation = "helm.sh/hook-delete-policy"
+)
+
+// decode fills in a typed object.
+func decode[T any](t *testing.T, o *unstructured.Unstructured) *T {
+	t.Helper()
+	into := new(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, into); err != nil {
+		t.Fatalf("%s: %v", id(o), err)
+	}
+	return into
+}
+
+// Kubernetes refuses a change of a selector, so that an upgrade, or the way back, would
+// have to delete what it changes.
+func TestSelectorsAreTheSameForEveryVersionAndAllValues(t *testing.T) {
+	want := func(component string) map[string]string {
+		return map[string]string{"app.kubernetes.io/part-of": "self-scaling", "app.kubernetes.io/instance": "self-scaling", "app.kubernetes.io/component": component}
+	}
+	for _, name := range []string{"nothing given", "everything on", "standalone", "plain Jobs"} {
+		t.Run(name, func(t *testing.T) {
+			for _, o := range mustRender(t, installations[name]) {
+				var selector, template map[string]string
+				switch o.GetKind() {
+				case "Deployment":
+					d := decode[appsv1.Deployment](t, o)
+					selector, template = d.Spec.Selector.MatchLabels, d.Spec.Template.Labels
+				case "StatefulSet":
+					s := decode[appsv1.StatefulSet](t, o)
+					selector, template = s.Spec.Selector.MatchLabels, s.Spec.Template.Labels
+					for _, c := range s.Spec.VolumeClaimTemplates {
+						if len(c.Labels) != 0 {
+							t.Errorf("%s: the claim has the labels %v, which an upgrade could not change", id(o), c.Labels)
+						}
+					}
+				default:
+					continue
+				}
+				component := strings.TrimPrefix(o.GetName(), "self-scaling-")
+				if diff := cmp.Diff(want(component), selector); diff != "" {
+					t.Errorf("%s: selector (-want +got):\n%s", id(o), diff)
+				}
+				if !labels.SelectorFromSet(selector).Matches(labels.Set(template)) {
+					t.Errorf("%s: the selector %v does not match the pods' labels %v", id(o), selector, template)
+				}
+			}
+		})
+	}
+}
+
+// Whatever else a release leaves, it leaves nobody's autoscaler changed: see what undoes
+// the floors, and that it needs nothing that is gone by then.
+func TestUninstallingGivesFloorsBackBeforeAndAfterTheRestGoes(t *testing.T) {
+	for name, values := range installations {
+		t.Run(name, func(t *testing.T) {
+			objects := mustRender(t, values)
+			hooks := map[string]*unstructured.Unstructured{}
+			for _, o := range objects {
+				if o.GetLabels()["app.kubernetes.io/component"] == "restore" {
+					hooks[id(o)] = o
+				}
+			}
+			if strings.Contains(values, "restore: {enabled: false}") {
+				if len(hooks) != 0 {
+					t.Errorf("there are the hooks %v, want none", slices.Sorted(maps.Keys(hooks)))
+				}
+				return
+			}
+			o := find(t, objects, "Job", jobName(t, objects))
+			j := decode[batchv1.Job](t, o)
+			pod := j.Spec.Template.Spec
+			if diff := cmp.Diff([]string{"/bin/controller"}, pod.Containers[0].Command); diff != "" || pod.Containers[0].Args[0] != "restore" {
+				t.Errorf("the hook runs %v %v, want the controller's restore", pod.Containers[0].Command, pod.Containers[0].Args)
+			}
+			if j.Spec.ActiveDeadlineSeconds == nil || j.Spec.BackoffLimit == nil {
+				t.Errorf("the hook has the deadline %v and the limit %v, want both", j.Spec.ActiveDeadlineSeconds, j.Spec.BackoffLimit)
+			}
+			if len(pod.Volumes) != 0 || len(pod.Containers[0].Env) != 0 {
+				t.Errorf("the hook needs the volumes %v and the variables %v, which may be gone", pod.Volumes, pod.Containers[0].Env)
+			}
+			weight := func(o *unstructured.Unstructured) int {
+				w, err := strconv.Atoi(o.GetAnnotations()[weightAnnotation])
+				if err != nil {
+					t.Errorf("%s: weight: %v", id(o), err)
+				}
+				return w
+			}
+			for _, h := range hooks {
+				a := h.GetAnnotations()
+				if a[hookAnnotation] != "pre-delete,post-delete" || a[deleteAnnotation] != "before-hook-creation,hook-succeeded" {
+					t.Errorf("%s: annotations %v, want those of a hook that goes again", id(h), a)
+				}
+				if h.GetKind() != "Job" && weight(h) >= weight(o) {
+					t.Errorf("%s has the weight %d, which comes after the Job that needs it", id(h), weight(h))
+				}
+			}
+			if !strings.Contains(values, "create: false") {
+				want := "ServiceAccount " + pod.ServiceAccountName
+				if hooks[want] == nil {
+					t.Errorf("the hook's own objects are %v, want %s among them", slices.Sorted(maps.Keys(hooks)), want)
+				}
+			}
+		})
+	}
+}
+
+func jobName(t *testing.T, objects []*unstructured.Unstructured) string {
+	t.Helper()
+	for _, o := range objects {
+		if o.GetKind() == "Job" {
+			return o.GetName()
+		}
+	}
+	t.Fatal("there is no Job")
+	return ""
+}
+
+// Helm orders what it installs by kind; only a hook comes at another time. So that
+// nothing else can be a hook by mistake, they are all named here.
+func TestOnlyTestsAndRestoringAreHooks(t *testing.T) {
+	each(t, func(t *testing.T, objects []*unstructured.Unstructured) {
+		for _, o := range objects {
+			hook := o.GetAnnotations()[hookAnnotation]
+			component := o.GetLabels()["app.kubernetes.io/component"]
+			if want := map[string]string{"test": "test", "restore": "pre-delete,post-delete"}[component]; hook != want {
+				t.Errorf("%s of %s is the hook %q, want %q", id(o), component, hook, want)
+			}
+		}
+	})
+}
+
+// The names of all objects, so that two releases in two namespaces, or in one, do not
+// meet: all but the definition of policies bear the release's name or namespace.
+func TestTwoReleasesDoNotMeet(t *testing.T) {
+	for _, values := range []string{`{crds: {enabled: false}}`, `{crds: {enabled: false}, watchNamespaces: [shop]}`, `{crds: {enabled: false}, engine: jobs, api: {enabled: true}}`} {
+		seen := map[string]string{}
+		for _, r := range []struct{ name, namespace string }{{"a", "one"}, {"b", "one"}, {"a", "two"}} {
+			objects, _, err := renderAs(t, r.name, r.namespace, values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, o := range objects {
+				key := fmt.Sprintf("%s/%s", o.GetNamespace(), id(o))
+				if other, ok := seen[key]; ok {
+					t.Errorf("%s is of both %s and %s", key, other, r)
+				}
+				seen[key] = fmt.Sprint(r)
+			}
+		}
+	}
+}
