@@ -14,7 +14,7 @@ FUZZTIME ?= 10s
 BENCH ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-race test-minio test-oracle test-modules test-demo lint verify cluster cluster-down images e2e fuzz bench build demo generate clean
+.PHONY: help test test-race test-minio test-oracle test-modules test-demo lint verify cluster cluster-down images images-twice e2e e2e-faults e2e-scale fuzz bench build demo generate clean
 
 ##@ Everyday
 
@@ -70,9 +70,24 @@ cluster-down: ## stop that cluster and remove all but its programs
 images: ## build the images without a registry, and import them into that cluster
 	@$(GO) run ./test/cluster images
 
+images-twice: ## build the images again, and fail unless they are the same
+	@$(GO) run ./test/cluster reproduce
+
+# The tests by hand take long, and break what the others need.
+E2E := $(GO) test -count=1 -timeout 60m -parallel 4 -tags e2e -v ./test/e2e
+BYHAND := ^Test(Faults|Scale)
+
 e2e: ## run the tests on a real cluster: KUBECONFIG's, or that of make cluster
 	@[ -n "$$KUBECONFIG" ] || $(MAKE) cluster
-	$(GO) test -count=1 -timeout 30m -tags e2e -v ./test/e2e/...
+	ARGO='$(ARGO)' $(E2E) -skip '$(BYHAND)'
+
+e2e-faults: ## by hand: kill each part of a run in its midst, on the cluster of make cluster
+	@$(MAKE) cluster
+	ARGO='$(ARGO)' $(E2E) -run '^TestFaults'
+
+e2e-scale: ## by hand: a thousand components and ten thousand pods, simulated
+	@$(MAKE) cluster
+	KWOK="$$($(GO) run ./test/cluster kwok)" ARGO='$(ARGO)' $(E2E) -run '^TestScale'
 
 fuzz: ## run every fuzz target for FUZZTIME=10s
 	@GO='$(GO)' FUZZTIME='$(FUZZTIME)' ./.ci/fuzz

@@ -7,6 +7,8 @@
 //	go run ./test/cluster build   # build the cluster's programs and nothing else
 //	go run ./test/cluster reproduce  # build the images again and compare
 //	go run ./test/cluster kwok    # build what simulates nodes, and print its path
+//	go run ./test/cluster kill D  # kill one of the daemons, as kubelet, for tests of faults
+//	go run ./test/cluster node    # start what does not run of the node
 //	go run ./test/cluster down    # stop everything and remove it, but for the cache
 //
 // up can be repeated, and then starts what is missing. The programs are built from
@@ -45,8 +47,8 @@ func main() {
 }
 
 func runCommand(ctx context.Context, args []string) error {
-	if len(args) != 1 {
-		return errors.New("usage: cluster up|images|reproduce|build|kwok|down|kubeconfig|explain")
+	if len(args) == 0 || len(args) != map[bool]int{true: 2, false: 1}[args[0] == "kill"] {
+		return errors.New("usage: cluster up|images|reproduce|build|kwok|kill DAEMON|node|down|kubeconfig|explain")
 	}
 	c, err := newCluster(os.Getenv("ARGO"))
 	if err != nil {
@@ -67,6 +69,10 @@ func runCommand(ctx context.Context, args []string) error {
 		}
 		_, err := fmt.Println(c.box.path(simulator))
 		return err
+	case "kill":
+		return c.daemon(args[1]).kill()
+	case "node":
+		return c.startNode(ctx)
 	case "down":
 		return c.down(ctx)
 	case "explain":
@@ -76,7 +82,7 @@ func runCommand(ctx context.Context, args []string) error {
 		_, err := fmt.Println(c.kubeconfig())
 		return err
 	}
-	return fmt.Errorf("unknown command %q: it is one of up, images, reproduce, build, kwok, down, kubeconfig, explain", args[0])
+	return fmt.Errorf("unknown command %q: it is one of up, images, reproduce, build, kwok, kill, node, down, kubeconfig, explain", args[0])
 }
 
 // A cluster is where the cluster's parts are.
@@ -123,10 +129,14 @@ func (c *cluster) file(name string) string { return filepath.Join(c.dir, name) }
 func (c *cluster) tool(name string) string { return c.paths[name] }
 func (c *cluster) kubeconfig() string      { return c.file("pki/admin.kubeconfig") }
 
-// write writes files below the cluster's folder.
+// write writes files below the cluster's folder. One that has its content already is
+// not touched: kube-proxy ends when its configuration is written.
 func (c *cluster) write(files map[string]string) error {
 	for name, text := range files {
 		path := c.file(name)
+		if old, err := os.ReadFile(path); err == nil && string(old) == text {
+			continue
+		}
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -156,6 +166,7 @@ func (c *cluster) up(ctx context.Context) error {
 	}{
 		{"Debian packages", c.installPackages},
 		{"programs", func(ctx context.Context) error { return c.box.build(ctx, tools(c.argo)) }},
+		{"Prometheus, for the tests", c.box.prometheus},
 		{"network", c.startNetwork},
 		{"containerd", c.startContainerd},
 		{"images of the cluster's parts", c.partImages},

@@ -94,6 +94,15 @@ func (d daemon) stop(ctx context.Context) error {
 	return nil
 }
 
+// kill ends the daemon without a warning.
+func (d daemon) kill() error {
+	pid := d.pid()
+	if pid == 0 {
+		return fmt.Errorf("killing %s: it does not run", d.name)
+	}
+	return syscall.Kill(pid, syscall.SIGKILL)
+}
+
 // startTime tells when a process was started, in the kernel's ticks since boot, and
 // whether it still runs: one that has ended stays until it is waited for.
 func startTime(pid int) (began string, runs bool, err error) {

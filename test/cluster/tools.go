@@ -184,6 +184,34 @@ func (b toolbox) vendorArgo(ctx context.Context, t tool) (string, error) {
 	return dir, os.WriteFile(done, nil, 0o644)
 }
 
+// prometheus lays Debian's package out in the cache instead of installing it: that
+// would start its server.
+func (b toolbox) prometheus(ctx context.Context) error {
+	dir := filepath.Join(b.dir, "prometheus-debian")
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	tmp, err := os.MkdirTemp(b.dir, "build-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	download := func() error { return run(ctx, command{dir: tmp}, "apt-get", "download", "--quiet", "prometheus") }
+	if err := download(); err != nil {
+		if err := errors.Join(run(ctx, command{}, "apt-get", "update", "--quiet"), download()); err != nil {
+			return err
+		}
+	}
+	archives, _ := filepath.Glob(filepath.Join(tmp, "prometheus_*.deb"))
+	if len(archives) != 1 {
+		return fmt.Errorf("apt-get download prometheus left %d archives in %s, want 1", len(archives), tmp)
+	}
+	if err := run(ctx, command{}, "dpkg-deb", "--extract", archives[0], filepath.Join(tmp, "root")); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(tmp, "root"), dir)
+}
+
 // moduleDir returns the folder of a module's sources, with its manifests.
 func (b toolbox) moduleDir(ctx context.Context, module, version string) (string, error) {
 	out, err := output(ctx, command{dir: os.TempDir(), env: []string{"GOFLAGS="}}, "go", "mod", "download", "-json", module+"@"+version)

@@ -15,44 +15,71 @@ import (
 	"time"
 )
 
+// Where the images lie, and which of them are meant. Those of the test cluster came
+// from no registry.
+func imageRegistry() string { return cmp.Or(os.Getenv("IMAGE_REGISTRY"), "localhost") }
+func imageTag() string      { return cmp.Or(os.Getenv("IMAGE_TAG"), "test") }
+
 // image returns the name of an image of the project or of the test cluster.
-func image(name string) string {
-	return cmp.Or(os.Getenv("IMAGES"), "localhost/") + name + ":" + cmp.Or(os.Getenv("IMAGE_TAG"), "test")
-}
+func image(name string) string { return imageRegistry() + "/" + name + ":" + imageTag() }
 
 // A cluster is a Kubernetes that tests run on.
 type cluster struct {
-	kubectlPath, kubeconfig string
+	kubeconfig string
+	own        bool              // it is the one of make cluster
+	programs   map[string]string // paths of kubectl, helm and argo
 }
 
 func newCluster(t *testing.T) cluster {
 	t.Helper()
-	c := cluster{kubectlPath: "kubectl", kubeconfig: os.Getenv("KUBECONFIG")}
+	c := cluster{kubeconfig: os.Getenv("KUBECONFIG"), programs: map[string]string{}}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
+	harness := filepath.Join(cache, "self-scaling", "cluster", "pki", "admin.kubeconfig")
 	if c.kubeconfig == "" {
-		c.kubeconfig = filepath.Join(cache, "self-scaling", "cluster", "pki", "admin.kubeconfig")
+		c.kubeconfig = harness
 		if _, err := os.Stat(c.kubeconfig); err != nil {
 			t.Fatalf("no KUBECONFIG is set and no cluster runs (make cluster): %v", err)
 		}
 	}
-	if built, _ := filepath.Glob(filepath.Join(cache, "self-scaling", "bin", "kubectl-v*", "kubectl")); len(built) > 0 {
-		c.kubectlPath = built[len(built)-1]
+	c.own = c.kubeconfig == harness
+	argo := cmp.Or(os.Getenv("ARGO"), "v*")
+	for name, version := range map[string]string{"kubectl": "v*", "helm": "v*", "argo": argo} {
+		c.programs[name] = name
+		if built, _ := filepath.Glob(filepath.Join(cache, "self-scaling", "bin", name+"-"+version, name)); len(built) > 0 {
+			c.programs[name] = built[len(built)-1]
+		}
 	}
 	return c
 }
 
-// try runs kubectl and returns what it writes.
-func (c cluster) try(ctx context.Context, stdin string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, c.kubectlPath, append([]string{"--kubeconfig=" + c.kubeconfig}, args...)...)
+// run runs a program against the cluster and returns what it writes.
+func (c cluster) run(ctx context.Context, stdin, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.programs[program], args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "ARGO_SERVER=")
 	var stdout, stderr strings.Builder
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+		return stdout.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, stderr.String())
 	}
 	return stdout.String(), nil
+}
+
+// try runs kubectl.
+func (c cluster) try(ctx context.Context, stdin string, args ...string) (string, error) {
+	return c.run(ctx, stdin, "kubectl", args...)
+}
+
+// must runs a program that must succeed.
+func (c cluster) must(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	out, err := c.run(t.Context(), "", program, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func (c cluster) kubectl(t *testing.T, stdin string, args ...string) string {
@@ -72,16 +99,32 @@ func (c cluster) namespace(t *testing.T, level string) string {
 		"create", "--filename=-", "--output=jsonpath={.metadata.name}"))
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, args := range [][]string{{"get", "pods", "--output=wide"}, {"get", "events", "--sort-by=.lastTimestamp"}} {
-				out, err := c.try(context.Background(), "", append(args, "--namespace="+name)...)
-				t.Logf("kubectl %s (error %v):\n%s", strings.Join(args, " "), err, out)
-			}
+			c.dump(t, name)
 		}
 		if _, err := c.try(context.Background(), "", "delete", "namespace", name, "--wait=false"); err != nil {
 			t.Error(err)
 		}
 	})
 	return name
+}
+
+// dump logs what a reader of a failed test has to know of a namespace.
+func (c cluster) dump(t *testing.T, namespace string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, args := range [][]string{
+		{"get", "pods", "--output=wide"},
+		{"get", "workflows,cronworkflows,scalingpolicies,hpa,deployments,jobs", "--ignore-not-found"},
+		{"get", "events", "--sort-by=.lastTimestamp"},
+	} {
+		out, err := c.try(ctx, "", append(args, "--namespace="+namespace)...)
+		t.Logf("kubectl %s (error %v):\n%s", strings.Join(args, " "), err, out)
+	}
+	pods, _ := c.try(ctx, "", "get", "pods", "--namespace="+namespace, "--output=name")
+	for pod := range strings.FieldsSeq(pods) {
+		out, err := c.try(ctx, "", "logs", pod, "--namespace="+namespace, "--all-containers", "--tail=15", "--prefix")
+		t.Logf("logs of %s (error %v):\n%s", pod, err, out)
+	}
 }
 
 // errFinal is wrapped by a failure that waiting does not mend.

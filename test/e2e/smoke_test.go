@@ -53,12 +53,13 @@ func TestCluster(t *testing.T) {
 // A workflow made of a template by reference fans out over what its first step
 // wrote, and passes an artifact through the store.
 func TestWorkflow(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	manifest, err := os.ReadFile("testdata/fan-out.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.kubectl(t, string(manifest), "apply", "--namespace=argo", "--filename=-")
+	c.kubectl(t, strings.ReplaceAll(string(manifest), "BUSYBOX", image("busybox")), "apply", "--namespace=argo", "--filename=-")
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(c.try(context.Background(), "", "get", "workflows,pods", "--namespace=argo", "--output=wide"))
@@ -83,9 +84,10 @@ spec: {workflowTemplateRef: {name: e2e-fan-out}}
 
 // Each of the project's images starts where pods must be restricted.
 func TestImages(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	namespace := c.namespace(t, "restricted")
-	for _, name := range []string{"collector", "dataset", "inference", "trainer"} {
+	for _, name := range []string{"collector", "dataset", "inference", "controller", "trainer"} {
 		t.Run(name, func(t *testing.T) {
 			c.kubectl(t, strings.NewReplacer("NAME", name, "IMAGE", image(name)).Replace(`apiVersion: v1
 kind: Pod
