@@ -38,6 +38,7 @@ func program() jobs.Program {
 		Flags: func(f *flag.FlagSet) {
 			f.IntVar(&opts.Days, "days", 0, "`days` of history that the series have (default: $TRAIN_HISTORY_DAYS, else 28)")
 			f.IntVar(&opts.ShardSize, "shard-size", dataset.DefaultShardSize, "largest `number` of components in a shard")
+			f.StringVar(&opts.RunFile, "run-file", "", "`file` to write the run-id to, for the steps that take the shards up")
 			f.StringVar(&opts.ShardsFile, "shards-file", "", "`file` to write the list of shard ids to")
 		},
 		Step: func(ctx context.Context, env jobs.Env) (err error) {

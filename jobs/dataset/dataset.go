@@ -48,6 +48,9 @@ type Options struct {
 	// ShardsFile is where the list of shard ids is written, as a JSON array; ""
 	// where nobody asks for it.
 	ShardsFile string
+	// RunFile is where the run-id is written that the shards are kept under; ""
+	// where nobody asks for it.
+	RunFile string
 }
 
 func (o Options) validate() error {
@@ -67,7 +70,17 @@ func New(opts Options) jobs.Func {
 		if err != nil {
 			return err
 		}
-		return writeShards(opts.ShardsFile, shards)
+		if shards == nil {
+			shards = []string{}
+		}
+		list, err := json.Marshal(shards)
+		if err != nil {
+			return schemas.WithCode(schemas.CodeInternal, err)
+		}
+		if err := tell("run-id", opts.RunFile, []byte(env.Run)); err != nil {
+			return err
+		}
+		return tell("list of shards", opts.ShardsFile, append(list, '\n'))
 	}
 }
 
@@ -256,25 +269,18 @@ func (b *builder) manifest(shard string) artifact.Manifest {
 	}
 }
 
-// writeShards writes the list of shards for whoever fans out over it, whole or
-// not at all.
-func writeShards(path string, shards []string) error {
+// tell writes a fact for whoever fans out over the shards, whole or not at all. Nobody
+// asks for it where the path is empty.
+func tell(what, path string, data []byte) error {
 	if path == "" {
 		return nil
 	}
-	if shards == nil {
-		shards = []string{}
-	}
-	list, err := json.Marshal(shards)
+	f, err := os.CreateTemp(filepath.Dir(path), ".dataset-*")
 	if err != nil {
-		return schemas.WithCode(schemas.CodeInternal, err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".shards-*")
-	if err != nil {
-		return schemas.Errorf(schemas.CodeUnavailable, "list of shards: %w", err)
+		return schemas.Errorf(schemas.CodeUnavailable, "%s: %w", what, err)
 	}
 	defer os.Remove(f.Name()) // gone already where all went well
-	_, err = f.Write(append(list, '\n'))
+	_, err = f.Write(data)
 	if closing := f.Close(); err == nil {
 		err = closing
 	}
@@ -282,7 +288,7 @@ func writeShards(path string, shards []string) error {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return schemas.Errorf(schemas.CodeUnavailable, "list of shards: %w", fmt.Errorf("write %s: %w", path, err))
+		return schemas.Errorf(schemas.CodeUnavailable, "%s: %w", what, fmt.Errorf("write %s: %w", path, err))
 	}
 	return nil
 }

@@ -54,10 +54,13 @@ const (
 	nowParameter      = "now"
 	shardsParameter   = "shards" // output of a step that is fanned out over
 	shardParameter    = "shard"  // input of a step that fans out
+	runParameter      = "run"    // the run-id, from a step that is fanned out over to those behind it
 
 	// shardsFile is where a step that is fanned out over writes the list of
 	// shard ids.
 	shardsFile = "/tmp/shards.json"
+	// runFile is where it writes the run-id.
+	runFile = "/tmp/run"
 	// user is who the steps run as. Images FROM scratch have no users; any
 	// number but 0 will do.
 	user = 65532
@@ -282,6 +285,11 @@ func (r renderer) graph() wfv1.Template {
 			task.WithParam = fmt.Sprintf("{{tasks.%s.outputs.parameters.%s}}", s.FanOut, shardsParameter)
 			task.Arguments.Parameters = []wfv1.Parameter{{Name: shardParameter, Value: anyString("{{item}}")}}
 		}
+		if source := r.source(s); source != "" {
+			task.Arguments.Parameters = append(task.Arguments.Parameters, wfv1.Parameter{
+				Name: runParameter, Value: anyString(fmt.Sprintf("{{tasks.%s.outputs.parameters.%s}}", source, runParameter)),
+			})
+		}
 		dag.Tasks = append(dag.Tasks, task)
 	}
 	return wfv1.Template{Name: entrypoint, DAG: dag}
@@ -306,12 +314,38 @@ func (r renderer) step(s *workflows.Step) wfv1.Template {
 		// '-' and '.', or more than 63 of them.
 		t.Metadata.Annotations[annotationDisplayName] = s.Name + "-{{inputs.parameters." + shardParameter + "}}"
 	}
+	if r.source(s) != "" {
+		t.Inputs.Parameters = append(t.Inputs.Parameters, wfv1.Parameter{Name: runParameter})
+	}
 	if fannedOut(r.p, s.Name) {
 		// There is no default: a step that ended well without its list is broken,
 		// and nothing may go on as if there had been no shard.
-		t.Outputs.Parameters = []wfv1.Parameter{{Name: shardsParameter, ValueFrom: &wfv1.ValueFrom{Path: shardsFile}}}
+		t.Outputs.Parameters = []wfv1.Parameter{
+			{Name: shardsParameter, ValueFrom: &wfv1.ValueFrom{Path: shardsFile}},
+			{Name: runParameter, ValueFrom: &wfv1.ValueFrom{Path: runFile}},
+		}
 	}
 	return t
+}
+
+// source returns the step that is fanned out over and that a step comes after, ""
+// where there is none. What such a step has made is kept under its run-id, and those
+// behind it must look there: a Workflow that is resubmitted with --memoized has a name
+// of its own, which may be its run-id, but takes over the steps that succeeded.
+func (r renderer) source(s *workflows.Step) string {
+	for _, name := range s.Requires() {
+		if fannedOut(r.p, name) {
+			return name
+		}
+		for i := range r.p.Steps {
+			if r.p.Steps[i].Name == name {
+				if source := r.source(&r.p.Steps[i]); source != "" {
+					return source
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // container is a template that runs a program.
@@ -370,12 +404,16 @@ func (r renderer) report() wfv1.Template {
 // of the run's parameters that concern it, in the order of their names. A parameter
 // without a value is told too, as nothing: an argument cannot be left out.
 func (r renderer) args(s *workflows.Step, job Job) []string {
-	args := []string{"-store=" + r.o.Store, "-run=" + runIDExpression(r.p.Name), "-log-format=json", "-log-level={{workflow.parameters." + logLevelParameter + "}}"}
+	run := runIDExpression(r.p.Name)
+	if r.source(s) != "" {
+		run = "{{inputs.parameters." + runParameter + "}}"
+	}
+	args := []string{"-store=" + r.o.Store, "-run=" + run, "-log-format=json", "-log-level={{workflow.parameters." + logLevelParameter + "}}"}
 	if s.FanOut != "" {
 		args = append(args, "-shard={{inputs.parameters."+shardParameter+"}}")
 	}
 	if fannedOut(r.p, s.Name) {
-		args = append(args, "-shards-file="+shardsFile)
+		args = append(args, "-shards-file="+shardsFile, "-run-file="+runFile)
 	}
 	args = append(append(args, job.Args...), s.Args...)
 	for _, name := range r.p.ParametersOf(s) {
