@@ -46,10 +46,12 @@ var ours = map[string][]string{
 	"jobs/models":    {"schemas", "workflows/artifact", "jobs/trainer/network"},
 	"jobs/forecasts": {"schemas", "schemas/columnar", "workflows/artifact"},
 	"jobs/history":   {"schemas", "schemas/columnar"},
+	// What is special about a day, for the trainer and for inference alike.
+	"jobs/calendar": {"schemas", "jobs/trainer/orderstat"},
 	// Steps never import each other: they meet in the store.
 	"jobs/collector": {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/history", "jobs/collector/..."},
 	"jobs/dataset":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/datasets", "jobs/dataset/..."},
-	"jobs/trainer":   {"schemas", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/datasets", "jobs/models", "jobs/trainer/..."},
+	"jobs/trainer":   {"schemas", "jobs/calendar", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/datasets", "jobs/models", "jobs/trainer/..."},
 	"jobs/inference": {"schemas", "workflows/artifact", "jobs", "jobs/samples", "jobs/models", "jobs/forecasts", "jobs/inference/...", "controller/framework", "controller/framework/runtime"},
 	// What both the trainer and inference compute: no store, no Gorgonia.
 	"jobs/trainer/orderstat": {},
@@ -69,6 +71,7 @@ var ours = map[string][]string{
 	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/...", "jobs/trainer/bank", "jobs/trainer/ladder"},
 	// The plugins that learn use the arithmetic of the trainer, not the step.
 	"controller/plugins/learned": {"schemas", "controller/framework", "controller/framework/runtime", "jobs/trainer/ladder", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
+	"controller/plugins/almanac": {"schemas", "controller/framework", "jobs/calendar"},
 	"controller/replicas":        {"schemas"}, // arithmetic only
 	"controller/cluster":         {"schemas", "schemas/v1alpha1", "controller/framework", "controller/plugins/manifest", "jobs/collector", "controller/cluster/..."},
 	"controller/sim":             {"schemas", "controller/framework", "controller/replicas", "jobs/collector", "controller/sim/..."},

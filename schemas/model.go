@@ -15,14 +15,17 @@ type Model struct {
 	CodeVersion string `json:"codeVersion"`
 	// DatasetSum is the SHA-256 of the manifest of the data it learned from,
 	// which begins at From and ends at To.
-	DatasetSum string        `json:"datasetSum,omitempty"`
-	From       time.Time     `json:"from"`
-	To         time.Time     `json:"to"`
-	Step       time.Duration `json:"step"`
-	Period     int           `json:"period"`  // steps in a season
-	Horizon    int           `json:"horizon"` // steps in a forecast
-	Levels     []float64     `json:"levels"`
-	Seed       uint64        `json:"seed"`
+	DatasetSum string `json:"datasetSum,omitempty"`
+	// CalendarSum is the SHA-256 of the calendars and time zones that it was
+	// trained with, empty where there were none.
+	CalendarSum string        `json:"calendarSum,omitempty"`
+	From        time.Time     `json:"from"`
+	To          time.Time     `json:"to"`
+	Step        time.Duration `json:"step"`
+	Period      int           `json:"period"`  // steps in a season
+	Horizon     int           `json:"horizon"` // steps in a forecast
+	Levels      []float64     `json:"levels"`
+	Seed        uint64        `json:"seed"`
 
 	// WeightsSum is the SHA-256 of the network's weights, empty where no network
 	// was accepted. Verdict says why, or why not.

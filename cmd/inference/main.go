@@ -17,6 +17,7 @@ import (
 	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
 	"github.com/self-scaling/self-scaling/controller/plugins"
+	"github.com/self-scaling/self-scaling/controller/plugins/almanac"
 	"github.com/self-scaling/self-scaling/controller/plugins/manifest"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/inference"
@@ -59,6 +60,7 @@ func main() { os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr)) }
 // settings are the step's own flags.
 type settings struct {
 	cluster                    clusterflags.Flags
+	calendars                  standard.CalendarFlags
 	profile, policy, manifests string
 	days                       int
 }
@@ -73,6 +75,7 @@ func program() jobs.Program {
 			f.StringVar(&s.profile, "profile", plugins.DefaultProfile, "profile that decides where a policy names none: `name` of one that ships, or a YAML file")
 			f.StringVar(&s.policy, "policy", "", "YAML `file` with the policy of all components, without -cluster")
 			f.StringVar(&s.manifests, "manifests", "", "`folder` to write HorizontalPodAutoscalers to, without -cluster")
+			s.calendars.Register(f)
 			f.IntVar(&s.days, "days", 0, "`days` of history that forecasts look back on (default: $TRAIN_HISTORY_DAYS, else 28)")
 		},
 		Step: s.step,
@@ -88,9 +91,13 @@ func (s *settings) step(ctx context.Context, env jobs.Env) error {
 	if err != nil {
 		return err
 	}
+	marked, err := s.calendars.Load()
+	if err != nil {
+		return err
+	}
 	c := inference.Config{HistoryDays: days}
 	if s.cluster.Cluster {
-		step, err := s.onCluster(c, profile)
+		step, err := s.onCluster(c, profile, marked)
 		if err != nil {
 			return err
 		}
@@ -101,7 +108,7 @@ func (s *settings) step(ctx context.Context, env jobs.Env) error {
 		return err
 	}
 	c.Catalog = func(context.Context) (inference.Catalog, error) { return standard.OnePolicy(wanted), nil }
-	c.Framework = standard.Framework(profile, 0, manifest.New(writer(s.manifests)))
+	c.Framework = standard.Framework(profile, 0, manifest.New(writer(s.manifests)), almanac.New(marked))
 	return inference.New(c)(ctx, env)
 }
 

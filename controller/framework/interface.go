@@ -143,6 +143,9 @@ type Candidate struct {
 	// all ending at the same bucket. A resource that was never measured is
 	// absent.
 	Series map[schemas.Resource]*schemas.Series
+	// Measured holds the series as they were measured, where a [ViewPlugin] shows
+	// forecasters others in Series. It is nil where Series is what was measured.
+	Measured map[schemas.Resource]*schemas.Series
 	// Requests is what one pod requests. A resource without a known request is
 	// absent.
 	Requests schemas.Requests
@@ -151,6 +154,15 @@ type Candidate struct {
 	Target *Target
 	// Previous is the decision of the run before, nil on the first.
 	Previous *schemas.Decision
+}
+
+// MeasuredSeries returns the series of a resource as it was measured, nil where it
+// never was.
+func (c *Candidate) MeasuredSeries(r schemas.Resource) *schemas.Series {
+	if c.Measured != nil {
+		return c.Measured[r]
+	}
+	return c.Series[r]
 }
 
 // Target is the workload behind a component, as the cluster shows it.
@@ -223,6 +235,22 @@ type ForecastPlugin interface {
 	// [schemas.Forecast.Validate], brings the levels to [schemas.DefaultLevels]
 	// and fills in Forecasters. The forecast is the framework's afterwards.
 	Forecast(ctx context.Context, state *CycleState, c *Candidate, r schemas.Resource, steps int) (*schemas.Forecast, *Status)
+}
+
+// ViewPlugin knows what forecasters cannot see in a series, such as what a
+// calendar says about a day. It shows them the series as their arithmetic wants it
+// and turns what they forecast back. A profile has at most one.
+type ViewPlugin interface {
+	Plugin
+	// View is called once per component, resource and run, after the filters and
+	// before any forecast. It returns the series that forecasters are to see, and
+	// how many steps they must forecast so that steps come of it; Skip leaves the
+	// series as it is. It must not change c.
+	View(ctx context.Context, state *CycleState, c *Candidate, r schemas.Resource, steps int) (seen *schemas.Series, seenSteps int, status *Status)
+	// Restore is called with the forecast that was put together from the answers
+	// about what View returned, and returns that of the component's own series. It
+	// may change what is known better. The forecast is the plugin's.
+	Restore(ctx context.Context, state *CycleState, c *Candidate, f *schemas.Forecast, steps int) (*schemas.Forecast, *Status)
 }
 
 // Scores lie between these bounds; higher is better.

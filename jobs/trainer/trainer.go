@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/calendar"
 	"github.com/self-scaling/self-scaling/jobs/datasets"
 	"github.com/self-scaling/self-scaling/jobs/models"
 	"github.com/self-scaling/self-scaling/jobs/trainer/network"
@@ -19,6 +21,9 @@ type Config struct {
 	// Commit makes the models of all shards of the run the current ones instead
 	// of training a shard.
 	Commit bool
+	// Calendars say what is left out of what is learned, and by whose clock a day
+	// is a day. Nil leaves nothing out, by the clock of UTC.
+	Calendars *calendar.Calendars
 }
 
 // New returns the step. It trains the shard of its environment and keeps the
@@ -62,11 +67,18 @@ func (c Config) train(ctx context.Context, env jobs.Env) error {
 		}
 		inputs = append(inputs, in)
 	}
+	from, to := span(histories)
+	for i := range histories {
+		view(&histories[i], c.Calendars)
+	}
 	m, weights, err := Train(ctx, histories, o)
 	if err != nil {
 		return err
 	}
-	m.DatasetSum = data.Sum
+	m.DatasetSum, m.CalendarSum = data.Sum, c.Calendars.Sum()
+	if c.Calendars != nil {
+		m.From, m.To = from, to // by time, not by the clock on the wall
+	}
 	if before != nil {
 		if note := models.RecordOf(head).Note(); note != "" {
 			m.Verdict += "; " + note
@@ -80,6 +92,35 @@ func (c Config) train(ctx context.Context, env jobs.Env) error {
 	}
 	env.Log.InfoContext(ctx, "trained", "shard", env.Shard, "components", len(histories), "examples", m.Examples, "steps", m.Steps, "verdict", m.Verdict)
 	return nil
+}
+
+// view replaces the series of a history by what may be learned from them.
+func view(h *schemas.History, c *calendar.Calendars) {
+	v := c.Of(h.Component.Service)
+	for r, s := range h.Series {
+		if lens := v.Look(s); lens != nil {
+			h.Series[r] = lens.Learned()
+		}
+	}
+}
+
+// span returns from when to when anything was measured.
+func span(histories []schemas.History) (from, to time.Time) {
+	for i := range histories {
+		for _, s := range histories[i].Series {
+			m := s.Measured()
+			if m.Len() == 0 {
+				continue
+			}
+			if from.IsZero() || m.Start.Before(from) {
+				from = m.Start
+			}
+			if m.End().After(to) {
+				to = m.End()
+			}
+		}
+	}
+	return from, to
 }
 
 // before returns the weights that the shard was last accepted with, nil where

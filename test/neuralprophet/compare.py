@@ -106,21 +106,26 @@ def errors(windows, scales, forecasts, fallback, first, last):
     return out
 
 
-def columns(own, seasonal, last, second):
+def columns(windows, own, seasonal, last, second):
     """Returns the columns of one model from the errors of it and of those it is compared with."""
     mean = lambda values: sum(values) / len(values)
     mase, smape = mean([e[0] for e in own.values()]), mean([e[1] for e in own.values()])
     ratio = lambda other: [(own[k][0] + RATIO_FLOOR) / (other[k][0] + RATIO_FLOOR) for k in own]
     geometric = lambda values: math.exp(mean([math.log(v) for v in values]))
     relative = ratio(seasonal)
+    ours, theirs = defaultdict(float), defaultdict(float)  # by series, over all of its windows
+    for k in own:
+        ours[windows[k]["series"]] += own[k][0] + RATIO_FLOOR
+        theirs[windows[k]["series"]] += seasonal[k][0] + RATIO_FLOOR
+    by_series = [ours[s] / theirs[s] for s in ours]
     return {
         "mase": mase,
         "smape": smape,
         "owa": (mase / mean([second[k][0] for k in own]) + smape / mean([second[k][1] for k in own])) / 2,
         "relMAE": geometric(relative),
         "relLast": geometric(ratio(last)),
-        "worsePercent": 100 * mean([v > 1.05 for v in relative]),
-        "worst": max(relative),
+        "worsePercent": 100 * mean([v > 1.05 for v in by_series]),
+        "worst": max(by_series),
         "wins": 100 * mean([v < 1 for v in relative]),
     }
 
@@ -200,7 +205,7 @@ def main():
 
     def judge(forecasts, within, first, last):
         of = lambda f: errors(windows, within, f, fallback, first, last)
-        return columns(of(forecasts), of(models["seasonal-naive"]), of(models["naive"]), of(models["naive2"]))
+        return columns(windows, of(forecasts), of(models["seasonal-naive"]), of(models["naive"]), of(models["naive2"]))
 
     models = {name: models[name] for name in reported}  # one without any answer has no lines
     for name in models:

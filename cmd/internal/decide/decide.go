@@ -30,6 +30,8 @@ type Options struct {
 	// Profile decides where a policy names none, and Named returns others.
 	Profile runtime.Profile
 	Named   func(name string) (runtime.Profile, error)
+	// Own are the program's own plugins besides.
+	Own []framework.Plugin
 }
 
 // OnCluster returns the step. It decides for a cluster and writes to it. The cluster
@@ -54,7 +56,7 @@ func (o Options) run(ctx context.Context, env jobs.Env) error {
 	}
 	writer := bind.NewWriter(o.Client, known.Components())
 	events := bind.NewEvents(writer, known.About, env.Run, env.Now)
-	own := []framework.Plugin{known.Filter(), bind.Floor(writer), bind.ScaledObject(writer), bind.OwnedHPA(writer), events}
+	own := append([]framework.Plugin{known.Filter(), bind.Floor(writer), bind.ScaledObject(writer), bind.OwnedHPA(writer), events}, o.Own...)
 	c := o.Inference
 	c.Catalog = func(context.Context) (inference.Catalog, error) { return known, nil }
 	c.Framework = standard.Framework(o.Profile, 0, own...)

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -97,11 +98,63 @@ func none(notes []Note) *framework.Status {
 	return framework.NewStatus(framework.Rejected, reason, "no forecaster had a usable answer: "+strings.Join(said, "; "))
 }
 
-// forecast asks every forecaster about one resource and puts the best of their
-// answers together. It returns nil where there is no answer.
+// forecast makes the forecast of one resource, through the view of a plugin where
+// there is one. It returns nil where there is no answer.
 func (f *Framework) forecast(ctx context.Context, state *framework.CycleState, c *framework.Candidate, r schemas.Resource) (*schemas.Forecast, []Note, *framework.Status) {
 	series := c.Series[r]
 	steps := max(1, int(time.Duration(f.profile.Horizon)/series.Step))
+	if len(f.views) == 0 {
+		return f.answers(ctx, state, c, r, steps)
+	}
+	p := f.views[0]
+	var seen *schemas.Series
+	var seenSteps int
+	st := guard(p.Name(), func() (st *framework.Status) {
+		seen, seenSteps, st = p.View(ctx, state, c, r, steps)
+		return st
+	})
+	switch st.Code() {
+	case framework.Success:
+	case framework.Skip:
+		return f.answers(ctx, state, c, r, steps)
+	default:
+		return nil, nil, only(st, framework.Rejected)
+	}
+	view := *c
+	view.Measured, view.Series = c.Series, maps.Clone(c.Series)
+	view.Series[r] = seen
+	if err := checkView(seen, c.Component, r, series.Step, seenSteps, steps); err != nil {
+		return nil, nil, framework.AsStatus(err).WithPlugin(p.Name())
+	}
+	made, notes, st := f.answers(ctx, state, &view, r, seenSteps)
+	if made == nil || !st.IsSuccess() {
+		return nil, notes, st
+	}
+	st = guard(p.Name(), func() (st *framework.Status) {
+		made, st = p.Restore(ctx, state, c, made, steps)
+		return st
+	})
+	if !st.IsSuccess() {
+		return nil, notes, only(st, framework.Rejected)
+	}
+	if err := checkAnswer(made, series, steps); err != nil {
+		return nil, notes, framework.AsStatus(err).WithPlugin(p.Name())
+	}
+	return made, notes, nil
+}
+
+// checkView reports a view that forecasters cannot work with.
+func checkView(seen *schemas.Series, id schemas.ComponentID, r schemas.Resource, step time.Duration, seenSteps, steps int) error {
+	if seen == nil || seen.Component != id || seen.Resource != r || seen.Step != step || seen.Max != nil && len(seen.Max) != len(seen.Mean) || seenSteps < steps {
+		return schemas.Errorf(schemas.CodeInternal, "the view of %s %s must be a series of it with its step, for at least %d steps", id, r, steps)
+	}
+	return nil
+}
+
+// answers asks every forecaster about one resource and puts the best of their
+// answers together. It returns nil where there is no answer.
+func (f *Framework) answers(ctx context.Context, state *framework.CycleState, c *framework.Candidate, r schemas.Resource, steps int) (*schemas.Forecast, []Note, *framework.Status) {
+	series := c.Series[r]
 	bands := schemas.Bands(steps)
 	var notes []Note
 	var answers []*schemas.Forecast

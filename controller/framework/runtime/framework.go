@@ -37,6 +37,7 @@ type Framework struct {
 	starters    []framework.RunStarter
 	queueSorts  []framework.QueueSortPlugin // one, unless only forecasts are wanted
 	filters     []framework.FilterPlugin
+	views       []framework.ViewPlugin // one at most
 	forecasters []framework.ForecastPlugin
 	scorers     []scorer
 	permits     []framework.PermitPlugin
@@ -106,6 +107,9 @@ func New(registry Registry, profile Profile, options Options) (*Framework, error
 	if len(f.forecasters) == 0 {
 		return nil, invalid("at least one plugin must forecast")
 	}
+	if n := len(f.views); n > 1 {
+		return nil, invalid("at most one plugin may show forecasters a view, but %d do", n)
+	}
 	if options.ForecastOnly {
 		return f, nil
 	}
@@ -126,6 +130,9 @@ func (f *Framework) add(p framework.Plugin) bool {
 	}
 	if p, ok := p.(framework.FilterPlugin); ok {
 		f.filters, found = append(f.filters, p), true
+	}
+	if p, ok := p.(framework.ViewPlugin); ok {
+		f.views, found = append(f.views, p), true
 	}
 	if p, ok := p.(framework.ForecastPlugin); ok {
 		f.forecasters, found = append(f.forecasters, p), true

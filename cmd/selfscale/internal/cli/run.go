@@ -17,6 +17,9 @@ type RunOptions struct {
 	Profile string // a profile's name or file
 	// Policy is what holds for every component.
 	Policy schemas.Policy
+	// Calendars and Zones say what is special about a day and by whose clock, as
+	// package jobs/calendar reads them.
+	Calendars, Zones []string
 	// Now is the instant to decide for; the zero time means the end of the
 	// history.
 	Now time.Time
@@ -59,12 +62,21 @@ the order of time, at any regular step from 1 to 60 minutes. An empty field
 means not known. A component with too little history, or without requests, is
 named with the reason; no floor is guessed for it.
 
+What a --calendar marks is not learned from, and forecast as it was on its
+earlier occurrences; a holiday without any, like a weekend day. Events are
+holidays where the path says so (holidays:), where their category does, or where
+the name of their calendar does. With --timezone, a day is one on the clock of
+the users: nine o'clock is the same in summer and in winter.
+
 A file that cannot be trusted ends the command with exit code 65 and one line
 that names the row, and nothing is written.`,
 		Example: `  selfscale run --history usage.csv --out result
 
   # bounds and targets as in 'kubectl autoscale'
   selfscale run --history usage.parquet --out result --min 2 --max 40 --cpu-percent 60
+
+  # holidays and sales are not learned from, and days are those in Madrid
+  selfscale run --history usage.csv --out result --calendar holidays:spain.ics --calendar shop=sales.ics --timezone Europe/Madrid
 
   # what the original formula would have decided
   selfscale run --history usage.csv --out result --profile classic`,
@@ -84,6 +96,8 @@ that names the row, and nothing is written.`,
 	flags.DurationVar(&o.Policy.Hold, "hold", o.Policy.Hold, "how long a floor stays before it may be lowered")
 	flags.Int32Var(&o.Policy.MaxStep, "max-step", o.Policy.MaxStep, "largest rise of the floor at once, in replicas; 0 for any")
 	flags.StringVar(&o.Profile, "profile", "default", "profile: default, classic or a YAML file")
+	flags.StringArrayVar(&o.Calendars, "calendar", nil, "iCalendar file, or folder of such, as [SERVICE=][holidays:|events:]PATH; may be given several times")
+	flags.StringArrayVar(&o.Zones, "timezone", nil, "clock that services' users live by, as [SERVICE=]ZONE; may be given several times (default UTC)")
 	flags.StringVar(&now, "now", "", "instant to decide for, RFC 3339 (default: the end of the history)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for _, required := range []struct{ flag, value, what string }{{"history", o.History, "file"}, {"out", o.Out, "folder"}, {"profile", o.Profile, "profile"}} {

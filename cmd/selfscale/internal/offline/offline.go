@@ -19,7 +19,9 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/outdir"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/report"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
+	"github.com/self-scaling/self-scaling/controller/plugins/almanac"
 	"github.com/self-scaling/self-scaling/controller/plugins/manifest"
+	"github.com/self-scaling/self-scaling/jobs/calendar"
 	"github.com/self-scaling/self-scaling/jobs/collector"
 	"github.com/self-scaling/self-scaling/jobs/dataset"
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
@@ -53,6 +55,10 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 	if err := o.Policy.Validate(); err != nil {
 		return err
 	}
+	calendars, err := calendar.Load(o.Calendars, o.Zones)
+	if err != nil {
+		return err
+	}
 	reading := c.Progress.Stage("reading "+o.History, 0)
 	file, err := history.Read(ctx, o.History, history.Options{})
 	reading.Done()
@@ -82,9 +88,9 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 		Store:     artifact.New(bucket, artifact.Options{}),
 		Collector: embedded.Always(collector.New(file, collector.Options{Step: file.Step, Backfill: samples.DefaultRetention})),
 		Dataset:   dataset.Options{},
-		Trainer:   trainer.Config{Options: trainer.DefaultOptions()},
+		Trainer:   trainer.Config{Options: trainer.DefaultOptions(), Calendars: calendars},
 		Inference: inference.New(inference.Config{
-			Framework: standard.Framework(profile, 0, binder),
+			Framework: standard.Framework(profile, 0, binder, almanac.New(calendars)),
 			Catalog:   func(context.Context) (inference.Catalog, error) { return standard.OnePolicy(o.Policy), nil },
 			Table:     table,
 			Done:      func(s forecasts.Set, r []runtime.Result) { set, results = s, r },
