@@ -50,7 +50,9 @@ func (c *Controller) readStore(ctx context.Context, now time.Time) error {
 	f.known = true
 	c.mu.Lock()
 	c.facts = f
-	c.demand = demanded(f.learnable, f.drift)
+	if c.demand = nil; !c.ledger.Held() {
+		c.demand = demanded(f.learnable, f.drift)
+	}
 	c.mu.Unlock()
 	c.metrics.read(&f, now)
 	if first || decided {

@@ -65,7 +65,7 @@ var ours = map[string][]string{
 	"controller/schedule":     {"schemas"},                                     // arithmetic only
 	"controller/installation": {"schemas", "workflows", "controller/schedule"}, // what a chart tells programs
 	// What was forecast against what came, read from the store.
-	"controller/ledger":            {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples", "jobs/forecasts"},
+	"controller/ledger":            {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples", "jobs/forecasts", "jobs/models"},
 	"controller/framework":         {"schemas"},
 	"controller/framework/runtime": {"schemas", "controller/framework", "controller/replicas"},
 	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/...", "jobs/trainer/bank", "jobs/trainer/ladder"},
@@ -74,9 +74,11 @@ var ours = map[string][]string{
 	"controller/plugins/almanac": {"schemas", "controller/framework", "jobs/calendar"},
 	"controller/replicas":        {"schemas"}, // arithmetic only
 	"controller/cluster":         {"schemas", "schemas/v1alpha1", "controller/framework", "controller/plugins/manifest", "jobs/collector", "controller/cluster/..."},
-	"controller/sim":             {"schemas", "controller/framework", "controller/replicas", "jobs/collector", "controller/sim/..."},
-	"controller/sim/hpa":         {}, // arithmetic only
-	"controller/sim/traces":      {"schemas", "controller/sim/traces"},
+	// The loop's view of a cluster.
+	"controller/cluster/oversight": {"schemas", "schemas/v1alpha1", "controller", "controller/cluster/..."},
+	"controller/sim":               {"schemas", "controller/framework", "controller/replicas", "jobs/collector", "controller/sim/..."},
+	"controller/sim/hpa":           {}, // arithmetic only
+	"controller/sim/traces":        {"schemas", "controller/sim/traces"},
 
 	"api":      {"schemas", "workflows", "workflows/artifact", "api/..."},
 	"api/wire": {"schemas", "workflows"}, // the shapes, for whoever calls the API

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -95,6 +96,25 @@ func (a *Autoscaler) UserMin() (int32, bool) {
 		return live, ok // somebody has edited the record
 	}
 	return int32(n), true
+}
+
+// Floor returns the floor that is in force, and its end as it is recorded, zero
+// where that cannot be read. It is false where the number is not ours, or is no
+// more than the user's.
+func (a *Autoscaler) Floor() (floor int32, expires time.Time, ok bool) {
+	live, ok := a.Live()
+	recorded := a.Object.GetAnnotations()
+	if !ok || recorded[AnnotationFloor] != strconv.Itoa(int(live)) {
+		return 0, time.Time{}, false
+	}
+	if user, ok := a.UserMin(); ok && live <= user {
+		return 0, time.Time{}, false
+	}
+	expires, err := time.Parse(time.RFC3339, recorded[AnnotationExpires])
+	if err != nil {
+		expires = time.Time{}
+	}
+	return live, expires, true
 }
 
 // Bounds are the user's own.

@@ -337,7 +337,7 @@ spec: {service: [shop]}
 	status.Mode, status.Summary = schemas.Auto, "0/1"
 	server.Writes()
 	for range 2 {
-		if err := client.UpdateStatus(t.Context(), p, status); err != nil {
+		if _, err := client.UpdateStatus(t.Context(), p, status); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -164,19 +164,20 @@ func (c *Client) EnsurePolicies(ctx context.Context, p Policies, components []*C
 	return made, nil
 }
 
-// UpdateStatus replaces the status of a policy. Nothing is written where it is
-// the same already. A policy that is gone needs none.
-func (c *Client) UpdateStatus(ctx context.Context, p *v1alpha1.ScalingPolicy, status v1alpha1.ScalingPolicyStatus) error {
+// UpdateStatus replaces the status of a policy, and reports whether it did:
+// nothing is written where it is the same already. A policy that is gone needs
+// none.
+func (c *Client) UpdateStatus(ctx context.Context, p *v1alpha1.ScalingPolicy, status v1alpha1.ScalingPolicyStatus) (written bool, err error) {
 	was, err := json.Marshal(p.Status)
 	if err != nil {
-		return schemas.WithCode(schemas.CodeInternal, err)
+		return false, schemas.WithCode(schemas.CodeInternal, err)
 	}
 	is, err := json.Marshal(status)
 	if err != nil {
-		return schemas.WithCode(schemas.CodeInternal, err)
+		return false, schemas.WithCode(schemas.CodeInternal, err)
 	}
 	if string(was) == string(is) {
-		return nil
+		return false, nil
 	}
 	data, err := json.Marshal(map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.Kind,
@@ -184,16 +185,16 @@ func (c *Client) UpdateStatus(ctx context.Context, p *v1alpha1.ScalingPolicy, st
 		"status":   json.RawMessage(is),
 	})
 	if err != nil {
-		return schemas.WithCode(schemas.CodeInternal, err)
+		return false, schemas.WithCode(schemas.CodeInternal, err)
 	}
 	force := true
 	_, err = c.Dynamic.Resource(v1alpha1.GroupVersionResource).Namespace(p.Namespace).
 		Patch(ctx, p.Name, types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: FieldManager + "-status", Force: &force}, "status")
 	if err != nil && !apierrors.IsNotFound(err) {
-		return Error("update status of "+v1alpha1.Kind+" "+p.Namespace+"/"+p.Name, err)
+		return false, Error("update status of "+v1alpha1.Kind+" "+p.Namespace+"/"+p.Name, err)
 	}
 	p.Status = status
-	return nil
+	return true, nil
 }
 
 // TrainValues say how much is learned from and how far is looked ahead.

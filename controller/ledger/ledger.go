@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
+	"github.com/self-scaling/self-scaling/jobs/models"
 	"github.com/self-scaling/self-scaling/jobs/samples"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/schemas/columnar"
@@ -47,9 +48,12 @@ const (
 	newForecasts, oldForecasts, stride = 8, 2, 4
 )
 
-// learnable is how long a component must have been measured before a network can
-// learn from it: a day to judge, one to learn from and one before that to look back on.
-const learnable = 3 * 24 * time.Hour
+// What a network needs of a component, as package ladder has it (RungNetwork): how long
+// it must have been measured, and which share of that.
+const (
+	learnable = 3 * 24 * time.Hour
+	complete  = .75
+)
 
 // Ledger is for one goroutine at a time.
 type Ledger struct {
@@ -61,12 +65,12 @@ type Ledger struct {
 	// anything was read.
 	since map[schemas.ComponentID]time.Time
 
-	samples        uint64 // number of the head that was read last, 0 for none
-	measured       int64  // number of the bucket after the newest measured one
-	first, until   time.Time
-	newest, oldest uint64    // numbers of the forecasts' heads that were read
-	modelled       time.Time // how far the accepted models have seen
-	haveModel      bool
+	samples         uint64 // number of the head that was read last, 0 for none
+	measured        int64  // number of the bucket after the newest measured one
+	first, until    time.Time
+	newest, oldest  uint64    // numbers of the forecasts' heads that were read
+	modelled        time.Time // how far the accepted models have seen
+	haveModel, held bool
 }
 
 type key struct {
@@ -110,6 +114,10 @@ func (l *Ledger) Update(ctx context.Context, store *artifact.Store, now time.Tim
 // Measured returns the time that is measured: from the start of the oldest bucket to the
 // end of the newest one, both zero where there is none, as the last call of Update saw.
 func (l *Ledger) Measured() (from, until time.Time) { return l.first, l.until }
+
+// Held reports whether somebody wants the models kept as they are: a training would
+// change nothing.
+func (l *Ledger) Held() bool { return l.held }
 
 func (l *Ledger) readSamples(ctx context.Context, store *artifact.Store, now time.Time) (bool, error) {
 	head, err := store.Latest(ctx, schemas.SamplesHead)
@@ -246,10 +254,11 @@ func (l *Ledger) readModels(ctx context.Context, store *artifact.Store) (bool, e
 	if err != nil {
 		return false, err
 	}
-	if l.haveModel && head.Manifest.To.Equal(l.modelled) {
+	held := models.RecordOf(head).Hold
+	if l.haveModel && held == l.held && head.Manifest.To.Equal(l.modelled) {
 		return false, nil
 	}
-	l.haveModel, l.modelled = true, head.Manifest.To
+	l.haveModel, l.held, l.modelled = true, held, head.Manifest.To
 	for _, s := range l.series {
 		copy(s.far, l.empty())
 		s.drifts = false

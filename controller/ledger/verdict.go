@@ -141,7 +141,7 @@ func (l *Ledger) Learnable(now time.Time) []schemas.ComponentID {
 		if now.Sub(since) < learnable || l.haveModel && l.modelled.Sub(since) >= learnable {
 			continue
 		}
-		if l.half(id, now) {
+		if l.complete(id, now) {
 			out = append(out, id)
 		}
 	}
@@ -149,8 +149,8 @@ func (l *Ledger) Learnable(now time.Time) []schemas.ComponentID {
 	return out
 }
 
-// half reports whether at least half of the buckets that are needed are measured.
-func (l *Ledger) half(id schemas.ComponentID, now time.Time) bool {
+// complete reports whether enough of the buckets that are needed are measured.
+func (l *Ledger) complete(id schemas.ComponentID, now time.Time) bool {
 	need := int64(learnable / l.step)
 	for _, r := range schemas.Resources() {
 		s := l.series[key{id, r}]
@@ -163,7 +163,7 @@ func (l *Ledger) half(id schemas.ComponentID, now time.Time) bool {
 				known++
 			}
 		}
-		if 2*known >= need {
+		if float64(known) >= complete*float64(need) {
 			return true
 		}
 	}

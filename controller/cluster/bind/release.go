@@ -75,14 +75,18 @@ func Yield(ctx context.Context, client *cluster.Client, namespaces ...string) (i
 	if err != nil {
 		return 0, err
 	}
-	n, errs := 0, []error(nil)
-	for _, a := range all.All() {
-		if a.Owned() && all.Owner(a.Target(), nil).User != nil {
-			n++
-			errs = append(errs, removeOwned(ctx, client, a, false))
+	return visit(all, func(a *cluster.Autoscaler) (bool, error) {
+		if !oneTooMany(all, a) {
+			return false, nil
 		}
-	}
-	return n, errors.Join(errs...)
+		return true, removeOwned(ctx, client, a, false)
+	})
+}
+
+// oneTooMany reports whether an autoscaler is ours and its workload has one of
+// its user's.
+func oneTooMany(all *cluster.Autoscalers, a *cluster.Autoscaler) bool {
+	return a.Owned() && all.Owner(a.Target(), nil).User != nil
 }
 
 // GivenBack is a floor that a [Sweep] took away.
@@ -92,6 +96,8 @@ type GivenBack struct {
 	Autoscaler string
 	// Why is a clause, as in "the mode is Off".
 	Why string
+	// Expired says that nothing but time took it away.
+	Expired bool
 }
 
 // Sweep gives back the floors that nobody holds any more: those of components
@@ -105,34 +111,66 @@ func Sweep(ctx context.Context, client *cluster.Client, now time.Time, giveBack 
 		return nil, err
 	}
 	var out []GivenBack
-	_, err = visit(all, func(a *cluster.Autoscaler) (bool, error) {
-		id, err := schemas.ParseComponentID(a.Object.GetAnnotations()[cluster.AnnotationComponent])
-		back := GivenBack{Change: Change{Component: id, Before: number(a)}, Autoscaler: a.String(), Why: "its annotations do not tell whose it is"}
-		if err == nil {
-			back.Why = giveBack(id)
-		}
-		switch {
-		case back.Why != "" && a.Owned():
-			// Who else scales the workload knows how many replicas it needs.
-			if err := removeOwned(ctx, client, a, len(all.Owner(a.Target(), nil).Users) == 0); err != nil {
-				return true, err
-			}
-			out = append(out, back)
-			return true, nil
-		case back.Why != "":
-		case expired(a, now):
-			back.Why = "it has expired"
-		default:
-			return false, nil
-		}
-		if err := Release(ctx, client, a); err != nil {
+	_, err = visit(all, func(a *cluster.Autoscaler) (bool, error) { return sweep(ctx, client, all, a, now, giveBack, &out) })
+	return out, err
+}
+
+// sweep is [Sweep] of one autoscaler.
+func sweep(ctx context.Context, client *cluster.Client, all *cluster.Autoscalers, a *cluster.Autoscaler, now time.Time, giveBack func(schemas.ComponentID) string, out *[]GivenBack) (bool, error) {
+	id, err := schemas.ParseComponentID(a.Object.GetAnnotations()[cluster.AnnotationComponent])
+	back := GivenBack{Change: Change{Component: id, Before: number(a)}, Autoscaler: a.String(), Why: "its annotations do not tell whose it is"}
+	if err == nil {
+		back.Why = giveBack(id)
+	}
+	switch {
+	case back.Why != "" && a.Owned():
+		// Who else scales the workload knows how many replicas it needs.
+		if err := removeOwned(ctx, client, a, len(all.Owner(a.Target(), nil).Users) == 0); err != nil {
 			return true, err
 		}
-		back.After = number(a)
-		out = append(out, back)
+		*out = append(*out, back)
 		return true, nil
+	case back.Why != "":
+	case expired(a, now):
+		back.Expired, back.Why = true, "it has expired"
+	default:
+		return false, nil
+	}
+	if err := Release(ctx, client, a); err != nil {
+		return true, err
+	}
+	back.After = number(a)
+	*out = append(*out, back)
+	return true, nil
+}
+
+// Tended says what [Tend] did.
+type Tended struct {
+	// Yielded are the components whose autoscaler of ours made room for one of the
+	// user's.
+	Yielded   []schemas.ComponentID
+	GivenBack []GivenBack
+}
+
+// Tend does in one look at the autoscalers what [Yield] and [Sweep] do in one
+// each.
+func Tend(ctx context.Context, client *cluster.Client, now time.Time, giveBack func(schemas.ComponentID) string, namespaces ...string) (Tended, error) {
+	all, err := client.Autoscalers(ctx, namespaces...)
+	if err != nil {
+		return Tended{}, err
+	}
+	var t Tended
+	_, err = visit(all, func(a *cluster.Autoscaler) (bool, error) {
+		if !oneTooMany(all, a) {
+			return sweep(ctx, client, all, a, now, giveBack, &t.GivenBack)
+		}
+		err := removeOwned(ctx, client, a, false)
+		if id, bad := schemas.ParseComponentID(a.Object.GetAnnotations()[cluster.AnnotationComponent]); err == nil && bad == nil {
+			t.Yielded = append(t.Yielded, id)
+		}
+		return true, err
 	})
-	return out, err
+	return t, err
 }
 
 // expired reports whether a floor ends: its time has come, or cannot be read.

@@ -230,7 +230,7 @@ func TestServerKeepsPoliciesAndTrainValues(t *testing.T) {
 	status := v1alpha1.ScalingPolicyStatus{ObservedGeneration: p.Generation, Mode: schemas.Shadow,
 		Components: []v1alpha1.ComponentStatus{{Name: "web", Mode: schemas.Shadow, Floor: &five, Reason: schemas.FloorRaised, Accuracy: map[schemas.Resource]int32{schemas.CPU: 93}}}}
 	status.Summarize()
-	if err := s.UpdateStatus(t.Context(), p, status); err != nil {
+	if _, err := s.UpdateStatus(t.Context(), p, status); err != nil {
 		t.Fatal(err)
 	}
 	if policies, _, err = s.Policies(t.Context(), s.namespace); err != nil {

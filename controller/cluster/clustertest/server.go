@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -259,6 +260,22 @@ func (s *Server) YAML(resource, namespace, name string) string {
 		s.t.Fatal(err)
 	}
 	return string(data)
+}
+
+// List returns copies of the objects of a resource, in order of namespace and name.
+func (s *Server) List(resource string) []*unstructured.Unstructured {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []*unstructured.Unstructured
+	for gvr, objects := range s.objects {
+		if gvr.Resource != resource {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(objects)) {
+			out = append(out, objects[name].DeepCopy())
+		}
+	}
+	return out
 }
 
 // Delete removes an object without a trace.
