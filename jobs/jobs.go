@@ -111,8 +111,20 @@ func (p Program) Run(ctx context.Context, args []string, stdout, stderr io.Write
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		err = cause
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", p.Name, strings.Join(strings.Fields(err.Error()), " "))
+	fmt.Fprintf(stderr, "%s: %s\n", p.Name, oneLine(err.Error()))
 	return workflows.ExitCode(err)
+}
+
+// oneLine puts the lines of a message, such as those of joined errors, behind
+// each other.
+func oneLine(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 // options are the common flags.

@@ -49,7 +49,7 @@ func TestEveryEndOfAStepIsAnExitCodeAndALine(t *testing.T) {
 		{"a store that does not answer", schemas.Errorf(schemas.CodeUnavailable, "store: 503"), 75, "step: store: 503\n"},
 		{"a deadline", context.DeadlineExceeded, 75, "step: context deadline exceeded\n"},
 		{"bad configuration", schemas.Errorf(schemas.CodeInvalidConfig, "profile names no such plugin"), 78, "step: profile names no such plugin\n"},
-		{"an error of several lines", errors.New("one\n  two\n"), 70, "step: one two\n"},
+		{"an error of several lines", errors.New("one\n  two\n"), 70, "step: one; two\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var stderr bytes.Buffer

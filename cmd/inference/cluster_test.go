@@ -3,9 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/controller/cluster/clustertest"
@@ -414,10 +418,24 @@ func TestWhatCannotBeWrittenIsTold(t *testing.T) {
 	}
 	in.server.Mend()
 
+	// Where only some are refused, the others have their floors, and it is told all
+	// the same.
+	in.server.Fail = func(method, path string) *apierrors.StatusError {
+		if method == http.MethodPatch && strings.HasSuffix(path, "/api") {
+			return apierrors.NewForbidden(schema.GroupResource{Group: "autoscaling", Resource: "horizontalpodautoscalers"}, "api", errors.New("a rule is against it"))
+		}
+		return nil
+	}
+	code, log = in.infer(monday.Add(10 * time.Minute))
+	if n := in.number("horizontalpodautoscalers", "web", "minReplicas"); code != workflows.ExitConfig || n != 18 || !strings.Contains(log, "1 of the floors could not be written: write HorizontalPodAutoscaler/api in default") {
+		t.Fatalf("exit code %d and minReplicas of web %d, want 78 and 18: %s", code, n, log)
+	}
+	in.server.Fail = nil
+
 	// Once it works again, so does the next run.
 	in.mustInfer(monday.Add(15 * time.Minute))
-	if n := in.number("horizontalpodautoscalers", "web", "minReplicas"); n != 18 {
-		t.Errorf("minReplicas %d, want 18", n)
+	if n := in.number("horizontalpodautoscalers", "api", "minReplicas"); n != 18 {
+		t.Errorf("minReplicas of api %d, want 18", n)
 	}
 }
 

@@ -118,6 +118,10 @@ func Error(doing string, err error) error {
 	return schemas.Errorf(code, "%s: %w", doing, err)
 }
 
+// IsForbidden reports whether an API server refused to do what was asked: a right
+// lacks, or a rule of the cluster is against it.
+func IsForbidden(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
+
 // pages calls list with the options of each page, in order, until it returns an
 // empty continuation. A list that took so long that its continuation expired is
 // read again from the start once, after restart was called.

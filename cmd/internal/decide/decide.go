@@ -16,6 +16,7 @@ import (
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
 	"github.com/self-scaling/self-scaling/controller/plugins"
 	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/forecasts"
 	"github.com/self-scaling/self-scaling/jobs/inference"
 	"github.com/self-scaling/self-scaling/jobs/models"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -70,15 +71,37 @@ func (o Options) run(ctx context.Context, env jobs.Env) error {
 		}
 		return standard.Framework(p, 0, own...)(trained)
 	}
+	var refused []error
+	c.Done = func(set forecasts.Set, results []runtime.Result) {
+		if o.Inference.Done != nil {
+			o.Inference.Done(set, results)
+		}
+		refused = forbidden(results)
+	}
 	err = inference.New(c)(ctx, env)
 	if ctx.Err() != nil {
 		return err
+	}
+	if err == nil && len(refused) > 0 {
+		// The others have their floors, but somebody has to mend this.
+		err = schemas.Errorf(schemas.CodeInvalidConfig, "%d of the floors could not be written: %w", len(refused), refused[0])
 	}
 	err = errors.Join(err, o.giveBack(ctx, env, events, known.GiveBack))
 	if sent, passed, failed := events.Send(ctx); failed != nil || passed > 0 {
 		env.Log.WarnContext(ctx, "not all changed floors are Events", "sent", sent, "passed", passed, "error", failed)
 	}
 	return err
+}
+
+// forbidden returns why decisions were not carried out that the cluster refused.
+func forbidden(results []runtime.Result) []error {
+	var out []error
+	for i := range results {
+		if err := results[i].Status.Err(); cluster.IsForbidden(err) {
+			out = append(out, err)
+		}
+	}
+	return out
 }
 
 // giveBack takes the floors back that have expired, or that why has a reason
