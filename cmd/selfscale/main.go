@@ -15,6 +15,7 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/measure"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/offline"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/query"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/remote"
 )
 
 // version is set by the linker.
@@ -33,6 +34,7 @@ func engine() cli.Engine {
 		Run: func(ctx context.Context, o cli.RunOptions, c cli.Console) error {
 			return offline.Run(ctx, o, c, cli.Version(version))
 		},
+		Remote:   remote.Engine(),
 		Forecast: query.Forecast,
 		History:  query.History,
 		Backtest: func(ctx context.Context, o cli.BacktestOptions, c cli.Console) error {

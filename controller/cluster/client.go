@@ -50,14 +50,29 @@ type Client struct {
 // ~/.kube/config names or, where there is neither, of the cluster that this
 // process runs in. It makes no request.
 func LoadConfig() (*rest.Config, error) {
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
+	config, _, err := Config("", "")
+	return config, err
+}
+
+// Config returns the configuration of a cluster as kubectl finds it, and the
+// namespace that goes with it: that of a kubeconfig file and of one of its contexts,
+// or what [LoadConfig] says where they are empty. It makes no request.
+func Config(kubeconfig, context string) (config *rest.Config, namespace string, err error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context})
+	config, err = loader.ClientConfig()
 	switch {
 	case clientcmd.IsEmptyConfig(err):
-		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "no cluster: this process runs in none, and neither $KUBECONFIG nor ~/.kube/config names one")
+		return nil, "", schemas.Errorf(schemas.CodeInvalidConfig, "no cluster: this process runs in none, and neither $KUBECONFIG nor ~/.kube/config names one")
 	case err != nil:
-		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "no cluster: %w", err)
+		return nil, "", schemas.Errorf(schemas.CodeInvalidConfig, "no cluster: %w", err)
 	}
-	return config, nil
+	namespace, _, err = loader.Namespace()
+	if err != nil {
+		return nil, "", schemas.Errorf(schemas.CodeInvalidConfig, "no cluster: %w", err)
+	}
+	return config, namespace, nil
 }
 
 // NewClient returns a client for the cluster of a configuration, whose QPS and

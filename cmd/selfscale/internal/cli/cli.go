@@ -33,12 +33,16 @@ type Engine struct {
 	Forecast func(ctx context.Context, o ForecastOptions, c Console) error
 	History  func(ctx context.Context, o HistoryOptions, c Console) error
 	Backtest func(ctx context.Context, o BacktestOptions, c Console) error
-	Models   *ModelsEngine
+	Serve    func(ctx context.Context, o ServeOptions, c Console) error
+	// Remote is what the commands do that ask an installation.
+	Remote *RemoteEngine
+	Models *ModelsEngine
 }
 
 // Console is where a command talks to the person who called it.
 type Console struct {
 	Out      io.Writer          // results
+	Log      io.Writer          // what happens while a command goes on
 	Progress *progress.Reporter // what is being done
 }
 
@@ -53,7 +57,7 @@ func Main(engine Engine, version string, args []string, stdout, stderr io.Writer
 	defer stop()
 	f, isFile := stderr.(*os.File)
 	reporter := progress.New(stderr, isFile && progress.IsTerminal(f), clock.RealClock{})
-	root := newRoot(engine, version, Console{Out: stdout, Progress: reporter})
+	root := newRoot(engine, version, Console{Out: stdout, Log: stderr, Progress: reporter})
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -121,6 +125,9 @@ the usage of your own services.`,
 	if engine.Demo != nil {
 		root.AddCommand(newDemo(engine.Demo, console))
 	}
+	if engine.Serve != nil {
+		root.AddCommand(newServe(engine.Serve, console))
+	}
 	if engine.Run != nil {
 		root.AddCommand(newRun(engine.Run, console))
 	}
@@ -132,6 +139,9 @@ the usage of your own services.`,
 	}
 	if engine.Backtest != nil {
 		root.AddCommand(newBacktest(engine.Backtest, console))
+	}
+	if engine.Remote != nil {
+		root.AddCommand(remoteCommands(engine.Remote, console)...)
 	}
 	if engine.Models != nil {
 		root.AddCommand(newModels(engine.Models, console))

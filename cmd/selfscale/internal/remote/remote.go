@@ -1,0 +1,359 @@
+// Package remote is what selfscale's commands do with an installation, through its
+// API: list, switch, start, look at and explain.
+package remote
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/self-scaling/self-scaling/api/client"
+	"github.com/self-scaling/self-scaling/api/wire"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/table"
+	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows"
+)
+
+// Engine returns what the commands do.
+func Engine() *cli.RemoteEngine {
+	return &cli.RemoteEngine{Services: services, Manage: manage, Start: start, Runs: runs, Decisions: decisions, Explain: explain, Doctor: examine}
+}
+
+func connect(o cli.ServerOptions) (*client.Client, error) {
+	return client.New(o.Server, client.Options{Token: o.Token})
+}
+
+// write writes an answer in a form for programs; it reports false where people are to
+// read it.
+func write(w io.Writer, form string, answer any) (bool, error) {
+	switch form {
+	case cli.JSONOutput:
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return true, e.Encode(answer)
+	case cli.YAMLOutput:
+		data, err := yaml.Marshal(answer)
+		if err == nil {
+			_, err = w.Write(data)
+		}
+		return true, err
+	}
+	return false, nil
+}
+
+// list is the shape of lists for programs.
+type list[T any] struct {
+	Items []T `json:"items"`
+}
+
+func name(id wire.ComponentID) string {
+	return schemas.ComponentID(id).String()
+}
+
+func services(ctx context.Context, o cli.ServicesOptions, c cli.Console) error {
+	api, err := connect(o.ServerOptions)
+	if err != nil {
+		return err
+	}
+	all := list[wire.Component]{Items: []wire.Component{}}
+	for x, err := range api.Components(ctx, client.Query{Mode: o.Mode}) {
+		if err != nil {
+			return err
+		}
+		all.Items = append(all.Items, x)
+	}
+	if done, err := write(c.Out, o.Output, all); done {
+		return err
+	}
+	if len(all.Items) == 0 {
+		_, err := fmt.Fprintln(c.Out, "There are no components: `selfscale doctor` says which pods are looked for.")
+		return err
+	}
+	t := table.New(table.Column{Heading: "COMPONENT"}, table.Column{Heading: "MODE"}, table.Column{Heading: "TARGET"},
+		table.Column{Heading: "REPLICAS", Align: table.Right}, table.Column{Heading: "FLOOR", Align: table.Right},
+		table.Column{Heading: "REASON"}, table.Column{Heading: "DECIDED"})
+	for i := range all.Items {
+		x := &all.Items[i]
+		target, replicas, floor, reason, decided := "-", "-", "-", "-", "-"
+		if x.Target != nil && x.Target.Name != "" {
+			target = x.Target.Kind + "/" + x.Target.Name
+		}
+		if x.CurrentReplicas != nil {
+			replicas = strconv.Itoa(int(*x.CurrentReplicas))
+		}
+		if d := x.Decision; d != nil {
+			floor, reason, decided = strconv.Itoa(int(d.MinReplicas)), string(d.Reason), stamp(d.Time)
+		}
+		t.Row(name(x.ID), string(x.Policy.Mode), target, replicas, floor, reason, decided)
+	}
+	_, err = t.WriteTo(c.Out)
+	return err
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+func manage(ctx context.Context, o cli.ManageOptions, c cli.Console) error {
+	api, err := connect(o.ServerOptions)
+	if err != nil {
+		return err
+	}
+	patch := map[string]any{"mode": o.Mode}
+	if o.Component == "" {
+		p, err := api.SetService(ctx, o.Namespace, o.Service, patch)
+		if err != nil {
+			return err
+		}
+		if done, err := write(c.Out, o.Output, p); done {
+			return err
+		}
+		fmt.Fprintf(c.Out, "service %s is in mode %s", strings.TrimPrefix(p.Namespace+"/"+p.Service, "/"), o.Mode)
+		if n := differing(p, o.Mode); n > 0 {
+			fmt.Fprintf(c.Out, "; %d of its components have a mode of their own", n)
+		}
+		_, err = fmt.Fprintln(c.Out)
+		return err
+	}
+	p, err := api.SetComponent(ctx, wire.ComponentID{Namespace: o.Namespace, Service: o.Service, Component: o.Component}, patch)
+	if err != nil {
+		return err
+	}
+	if done, err := write(c.Out, o.Output, p); done {
+		return err
+	}
+	_, err = fmt.Fprintf(c.Out, "component %s is in mode %s\n", name(p.ID), p.Policy.Mode)
+	return err
+}
+
+func differing(p *wire.ServicePolicy, mode schemas.Mode) (n int) {
+	for _, s := range p.Components {
+		if s.Mode != nil && *s.Mode != mode {
+			n++
+		}
+	}
+	return n
+}
+
+func start(ctx context.Context, o cli.StartOptions, c cli.Console) error {
+	api, err := connect(o.ServerOptions)
+	if err != nil {
+		return err
+	}
+	run, err := api.Start(ctx, wire.RunRequest{Pipeline: o.Pipeline}, "")
+	if err != nil {
+		return err
+	}
+	return told(ctx, api, run, o.ServerOptions, o.Wait, c)
+}
+
+// told shows a run, at its end where that is waited for.
+func told(ctx context.Context, api *client.Client, run *wire.Run, o cli.ServerOptions, wait bool, c cli.Console) error {
+	if wait && !run.Phase.Done() {
+		stage := c.Progress.Stage("run "+run.ID, run.Progress.Total)
+		ended, err := api.Follow(ctx, run.ID, func(r *wire.Run) { stage.Set(r.Progress.Done, r.Progress.Total) })
+		stage.Done()
+		if err != nil {
+			return err
+		}
+		run = ended
+	}
+	if done, err := write(c.Out, o.Output, run); !done {
+		err = describeRun(c.Out, run)
+		if err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	if wait && run.Phase != workflows.Succeeded {
+		return schemas.Errorf(schemas.CodeUnavailable, "run %s is %s: %s", run.ID, run.Phase, cmp.Or(run.Message, "the server does not say why"))
+	}
+	return nil
+}
+
+func describeRun(w io.Writer, r *wire.Run) error {
+	fmt.Fprintf(w, "%s  %s", r.ID, r.Phase)
+	if r.Message != "" {
+		fmt.Fprintf(w, ": %s", r.Message)
+	}
+	fmt.Fprintln(w)
+	if r.Workflow != nil {
+		fmt.Fprintf(w, "Workflow %s in %s", r.Workflow.Name, r.Workflow.Namespace)
+		if r.Workflow.UIURL != "" {
+			fmt.Fprintf(w, ": %s", r.Workflow.UIURL)
+		}
+		fmt.Fprintln(w)
+	}
+	if len(r.Steps) == 0 {
+		return nil
+	}
+	t := table.New(table.Column{Heading: "STEP"}, table.Column{Heading: "PHASE"}, table.Column{Heading: "ATTEMPTS", Align: table.Right}, table.Column{Heading: "TOOK", Align: table.Right}, table.Column{Heading: "MESSAGE"})
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		step := s.Step
+		if s.Shard != "" {
+			step += " " + s.Shard
+		}
+		t.Row(step, string(s.Phase), strconv.Itoa(s.Attempts), took(s.Started, s.Finished), s.Message)
+	}
+	_, err := t.WriteTo(w)
+	return err
+}
+
+func took(from, to *time.Time) string {
+	if from == nil || to == nil {
+		return "-"
+	}
+	return to.Sub(*from).Round(time.Second).String()
+}
+
+func runs(ctx context.Context, o cli.RunsOptions, c cli.Console) error {
+	api, err := connect(o.ServerOptions)
+	if err != nil {
+		return err
+	}
+	if o.Run != "" {
+		var run *wire.Run
+		switch {
+		case o.Stop:
+			run, err = api.Stop(ctx, o.Run)
+		case o.Retry:
+			run, err = api.Retry(ctx, o.Run)
+		default:
+			run, err = api.Run(ctx, o.Run)
+		}
+		if err != nil {
+			return err
+		}
+		return told(ctx, api, run, o.ServerOptions, o.Wait, c)
+	}
+	all := list[wire.Run]{Items: []wire.Run{}}
+	for r, err := range api.Runs(ctx, client.Query{Pipeline: o.Pipeline, Phase: o.Phase}) {
+		if err != nil {
+			return err
+		}
+		if all.Items = append(all.Items, r); len(all.Items) == o.Limit {
+			break
+		}
+	}
+	if done, err := write(c.Out, o.Output, all); done {
+		return err
+	}
+	t := table.New(table.Column{Heading: "RUN"}, table.Column{Heading: "PIPELINE"}, table.Column{Heading: "PHASE"}, table.Column{Heading: "PROGRESS", Align: table.Right},
+		table.Column{Heading: "SUBMITTED"}, table.Column{Heading: "TOOK", Align: table.Right}, table.Column{Heading: "MESSAGE"})
+	for i := range all.Items {
+		r := &all.Items[i]
+		t.Row(r.ID, r.Pipeline, string(r.Phase), fmt.Sprintf("%d/%d", r.Progress.Done, r.Progress.Total), stamp(r.Submitted), took(r.Started, r.Finished), r.Message)
+	}
+	_, err = t.WriteTo(c.Out)
+	return err
+}
+
+func decisions(ctx context.Context, o cli.DecisionsOptions, c cli.Console) error {
+	api, err := connect(o.ServerOptions)
+	if err != nil {
+		return err
+	}
+	q := client.Query{Reason: o.Reason}
+	if o.Component != nil {
+		q.Namespace, q.Service, q.Component = o.Component.Namespace, o.Component.Service, o.Component.Component
+	}
+	all := list[wire.Decision]{Items: []wire.Decision{}}
+	for d, err := range api.Decisions(ctx, q) {
+		if err != nil {
+			return err
+		}
+		if all.Items = append(all.Items, d); len(all.Items) == o.Limit {
+			break
+		}
+	}
+	if done, err := write(c.Out, o.Output, all); done {
+		return err
+	}
+	t := table.New(table.Column{Heading: "TIME"}, table.Column{Heading: "COMPONENT"}, table.Column{Heading: "FLOOR", Align: table.Right},
+		table.Column{Heading: "APPLIED"}, table.Column{Heading: "REASON"}, table.Column{Heading: "MESSAGE"})
+	for i := range all.Items {
+		d := &all.Items[i]
+		applied := "no"
+		if d.Applied {
+			applied = "yes"
+		}
+		t.Row(stamp(d.Time), name(d.Component), strconv.Itoa(int(d.MinReplicas)), applied, string(d.Reason), d.Message)
+	}
+	_, err = t.WriteTo(c.Out)
+	return err
+}
+
+func explain(ctx context.Context, o cli.ExplainOptions, c cli.Console) error {
+	api, err := connect(o.ServerOptions)
+	if err != nil {
+		return err
+	}
+	x, err := api.Component(ctx, wire.NewComponentID(o.Component))
+	if err != nil {
+		return err
+	}
+	if done, err := write(c.Out, o.Output, x); done {
+		return err
+	}
+	return tell(c.Out, x)
+}
+
+// tell explains a component's newest decision in the order in which it was made.
+func tell(w io.Writer, x *wire.Component) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s is in mode %s", name(x.ID), x.Policy.Mode)
+	if x.Target != nil && x.Target.Name != "" {
+		fmt.Fprintf(&b, " and runs as %s/%s", x.Target.Kind, x.Target.Name)
+	}
+	if x.Autoscaler != "" {
+		fmt.Fprintf(&b, " under %s", x.Autoscaler)
+	}
+	b.WriteString(".\n")
+	d := x.Decision
+	if d == nil {
+		b.WriteString("Nothing has been decided about it yet.\n")
+		_, err := io.WriteString(w, b.String())
+		return err
+	}
+	fmt.Fprintf(&b, "Decided %s by run %s: %s. %s\n", stamp(d.Time), cmp.Or(d.Run, "unknown"), d.Reason, d.Message)
+	if len(d.Demands) > 0 {
+		fmt.Fprintf(&b, "\nWhat is asked for from %s to %s:\n", stamp(d.From), stamp(d.To))
+	}
+	for _, m := range d.Demands {
+		fmt.Fprintf(&b, "  %-6s %-5s quantile %.2f is %s at %s; ceil(that / (%s x %.0f %%)) = %d replicas\n",
+			m.Resource, m.Statistic, m.Level, quantity(m.Resource, m.Usage), m.Bucket.UTC().Format("15:04"), quantity(m.Resource, m.Request), 100*m.Utilization, m.Replicas)
+	}
+	for r, f := range d.Forecasters {
+		fmt.Fprintf(&b, "  the forecast of %s is that of %s\n", r, f)
+	}
+	if len(d.Clamps) > 0 {
+		b.WriteString("\nLimits, in order:\n")
+	}
+	for _, k := range d.Clamps {
+		fmt.Fprintf(&b, "  %-14s %d -> %d  %s\n", k.Name, k.Before, k.After, k.Message)
+	}
+	state := "it is in force until " + stamp(d.Expires) + ", unless it is renewed"
+	if !d.Applied {
+		state = "it was not written"
+	}
+	fmt.Fprintf(&b, "\nThe floor is %d: %s.\n", d.MinReplicas, state)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// quantity spells cores or bytes for people.
+func quantity(r schemas.Resource, v float64) string {
+	if r == schemas.CPU {
+		return strconv.FormatFloat(v, 'g', 4, 64) + " cores"
+	}
+	const mebi = 1 << 20
+	return strconv.FormatFloat(v/mebi, 'f', 1, 64) + " MiB"
+}
