@@ -109,7 +109,7 @@ var heavy = map[string][]string{
 var linked = map[string][]string{
 	"gorgonia.org/gorgonia/": {"cmd/trainer", "cmd/selfscale"},
 	"github.com/minio/":      {"cmd/collector", "cmd/dataset", "cmd/trainer", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
-	"k8s.io/client-go/":      {"cmd/collector", "cmd/inference", "cmd/controller", "cmd/api"},
+	"k8s.io/client-go/":      {"cmd/collector", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
 	"github.com/argoproj/":   {"cmd/controller", "cmd/api"},
 	"gonum.org/v1/plot/":     {"cmd/selfscale"},
 }

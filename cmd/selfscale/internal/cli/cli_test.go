@@ -41,6 +41,16 @@ func TestMain(m *testing.M) {
 			Run:      func(_ context.Context, o cli.RunOptions, c cli.Console) error { return echo(o, c) },
 			Forecast: func(_ context.Context, o cli.ForecastOptions, c cli.Console) error { return echo(o, c) },
 			History:  func(_ context.Context, o cli.HistoryOptions, c cli.Console) error { return echo(o, c) },
+			Serve:    func(_ context.Context, o cli.ServeOptions, c cli.Console) error { return echo(o, c) },
+			Remote: &cli.RemoteEngine{
+				Services:  func(_ context.Context, o cli.ServicesOptions, c cli.Console) error { return echo(o, c) },
+				Manage:    func(_ context.Context, o cli.ManageOptions, c cli.Console) error { return echo(o, c) },
+				Start:     func(_ context.Context, o cli.StartOptions, c cli.Console) error { return echo(o, c) },
+				Runs:      func(_ context.Context, o cli.RunsOptions, c cli.Console) error { return echo(o, c) },
+				Decisions: func(_ context.Context, o cli.DecisionsOptions, c cli.Console) error { return echo(o, c) },
+				Explain:   func(_ context.Context, o cli.ExplainOptions, c cli.Console) error { return echo(o, c) },
+				Doctor:    func(_ context.Context, o cli.DoctorOptions, c cli.Console) error { return echo(o, c) },
+			},
 		}, "v1.2.3", os.Args[1:], os.Stdout, os.Stderr))
 	}})
 }
