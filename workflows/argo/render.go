@@ -96,7 +96,7 @@ func Template(p workflows.Pipeline, o Options) (*wfv1.WorkflowTemplate, error) {
 		PodMetadata:     &wfv1.Metadata{Labels: r.labels},
 		WorkflowMetadata: &wfv1.WorkflowMetadata{
 			Labels:      r.labels,
-			Annotations: map[string]string{annotationTitle: p.Name, annotationDescription: p.Description},
+			Annotations: texts(&p),
 		},
 		Volumes:          append([]corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}, o.Volumes...),
 		ImagePullSecrets: o.ImagePullSecrets,
@@ -115,10 +115,15 @@ func Template(p workflows.Pipeline, o Options) (*wfv1.WorkflowTemplate, error) {
 		TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: "WorkflowTemplate"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: o.TemplateName(p.Name), Namespace: o.Namespace, Labels: r.labels,
-			Annotations: map[string]string{annotationTitle: p.Name, annotationDescription: p.Description},
+			Annotations: texts(&p),
 		},
 		Spec: spec,
 	}, nil
+}
+
+// texts are what Argo's UI shows of a pipeline.
+func texts(p *workflows.Pipeline) map[string]string {
+	return map[string]string{annotationTitle: p.Name, annotationDescription: p.Description}
 }
 
 // Cron renders what starts a pipeline on a schedule. The Workflows that it makes
@@ -138,7 +143,7 @@ func Cron(p workflows.Pipeline, o Options, s Schedule) (*wfv1.CronWorkflow, erro
 	}
 	c := &wfv1.CronWorkflow{
 		TypeMeta:   metav1.TypeMeta{APIVersion: apiVersion, Kind: "CronWorkflow"},
-		ObjectMeta: metav1.ObjectMeta{Name: o.TemplateName(p.Name), Namespace: o.Namespace, Labels: o.labels(p.Name)},
+		ObjectMeta: metav1.ObjectMeta{Name: o.TemplateName(p.Name), Namespace: o.Namespace, Labels: o.labels(p.Name), Annotations: texts(&p)},
 		Spec: wfv1.CronWorkflowSpec{
 			Schedules:                  s.Schedules,
 			Timezone:                   cmp.Or(s.Timezone, "Etc/UTC"),
