@@ -9,11 +9,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
 )
 
 // What happens to a release after it is installed: it is upgraded, rolled back and
@@ -171,5 +176,61 @@ func TestTwoReleasesDoNotMeet(t *testing.T) {
 				seen[key] = fmt.Sprint(r)
 			}
 		}
+	}
+}
+
+// there is a cluster that holds one CustomResourceDefinition, for lookup.
+type there struct{ client dynamic.Interface }
+
+func (c there) GetClientFor(string, string) (dynamic.NamespaceableResourceInterface, bool, error) {
+	return c.client.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}), false, nil
+}
+
+func TestADefinitionThatIsSomebodyElsesIsLeftAlone(t *testing.T) {
+	const crd = "scalingpolicies.self-scaling.github.io"
+	for _, tt := range []struct {
+		name        string
+		annotations map[string]string // nil where there is none
+		values      string
+		owned       bool
+		notes       string
+	}{
+		{"none is there", nil, ``, true, "leaves the CustomResourceDefinition"},
+		{"its own of before", map[string]string{"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": namespace}, ``, true, "leaves the CustomResourceDefinition"},
+		{"its own, not to be kept", map[string]string{"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": namespace}, `{crds: {keep: false}}`, true, "leaves what is in the store"},
+		{"another release's", map[string]string{"meta.helm.sh/release-name": release, "meta.helm.sh/release-namespace": "elsewhere"}, ``, false, "is another release's, or nobody's"},
+		{"nobody's", map[string]string{}, ``, false, "kubectl apply --server-side"},
+		{"nobody's, and not wanted", map[string]string{}, `{crds: {enabled: false}}`, false, "leaves the CustomResourceDefinition"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
+			if tt.annotations != nil {
+				o := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}}
+				o.SetName(crd)
+				o.SetAnnotations(tt.annotations)
+				if err := client.Tracker().Add(o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			given, err := chartutil.ReadValues([]byte(tt.values))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := load(t)
+			all, err := chartutil.ToRenderValues(c, given, chartutil.ReleaseOptions{Name: release, Namespace: namespace}, chartutil.DefaultCapabilities)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files, err := engine.RenderWithClientProvider(c, all, there{client})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Contains(files["self-scaling/templates/crds.yaml"], crd); got != tt.owned {
+				t.Errorf("the definition is the release's: %v, want %v", got, tt.owned)
+			}
+			if notes := files["self-scaling/templates/NOTES.txt"]; !strings.Contains(notes, tt.notes) {
+				t.Errorf("notes lack %q:\n%s", tt.notes, notes)
+			}
+		})
 	}
 }

@@ -239,3 +239,16 @@ capabilities:
 {{- end }}
 {{- end }}
 {{- end -}}
+
+{{/* Whether the definition of policies is this release's. One that is there already and
+     belongs to another release, or to nobody, is used as it is: Helm would refuse to take
+     it over. */}}
+{{- define "self-scaling.ownsDefinition" -}}
+{{- if .Values.crds.enabled -}}
+{{- $there := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "scalingpolicies.self-scaling.github.io" -}}
+{{- $annotations := dig "metadata" "annotations" dict $there -}}
+{{- if or (not $there) (and (eq (get $annotations "meta.helm.sh/release-name") .Release.Name) (eq (get $annotations "meta.helm.sh/release-namespace") .Release.Namespace)) -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
