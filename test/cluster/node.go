@@ -147,9 +147,11 @@ func (c *cluster) startControlPlane(ctx context.Context) error {
 			"--cluster-signing-cert-file="+pki("ca.crt"), "--cluster-signing-key-file="+pki("ca.key"),
 			"--allocate-node-cidrs", "--cluster-cidr="+podCIDR, "--leader-elect=false", "--bind-address=127.0.0.1",
 			// A third of the default, so that tests see the HPA act sooner.
-			"--horizontal-pod-autoscaler-sync-period=5s")...),
+			"--horizontal-pod-autoscaler-sync-period=5s",
+			// So that making thousands of pods takes minutes.
+			"--kube-api-qps=200", "--kube-api-burst=400")...),
 		c.daemon("scheduler").start(inNode(c.tool("kube-scheduler"), "--kubeconfig="+pki("scheduler.kubeconfig"),
-			"--leader-elect=false", "--bind-address=127.0.0.1")...))
+			"--leader-elect=false", "--bind-address=127.0.0.1", "--kube-api-qps=200", "--kube-api-burst=400")...))
 }
 
 func (c *cluster) startNode(ctx context.Context) error {

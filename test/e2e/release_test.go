@@ -178,10 +178,10 @@ func (r *release) seed(t *testing.T, run string, days int, end time.Time, all ..
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "usage.csv")
 	var b strings.Builder
-	b.WriteString("time,service,component,cpu,memory\n")
+	b.WriteString("time,service,component,cpu,memory,namespace\n")
 	for at := end.AddDate(0, 0, -days); at.Before(end); at = at.Add(15 * time.Minute) {
 		for _, s := range all {
-			fmt.Fprintf(&b, "%s,%s,%s,%.4f,%d\n", at.Format(time.RFC3339), s.service, s.component, s.cores(at), 64<<20)
+			fmt.Fprintf(&b, "%s,%s,%s,%.4f,%d,%s\n", at.Format(time.RFC3339), s.service, s.component, s.cores(at), 64<<20, r.namespace)
 		}
 	}
 	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
