@@ -23,7 +23,7 @@ func TestArgo(t *testing.T) {
 	t.Parallel()
 	r := newRelease(t, newCluster(t))
 	s := r.store(t)
-	r.install(t, "controller.enabled=false", "schedules.collect.suspend=true", "schedules.train.suspend=true", "schedules.infer.suspend=true")
+	r.install(t, "controller.replicas=1", "api.enabled=false", "schedules.collect.suspend=true", "schedules.train.suspend=true", "schedules.infer.suspend=true")
 	end := time.Now().UTC().Truncate(15 * time.Minute)
 	r.seed(t, "seed", 10, end, series{"shop", "web", daily(.1, .4)}, series{"shop", "db", daily(.05, .1)})
 	if got := commits(t, s, schemas.SamplesHead); !maps.Equal(got, map[string]int{"seed": 1}) {
