@@ -220,7 +220,6 @@ func (h *handler) send(w http.ResponseWriter, r *http.Request, name string, f *f
 	if name == "" {
 		header.Set("Cache-Control", cacheNever)
 		header.Set("Content-Security-Policy", h.site.policy)
-		header.Set("Cross-Origin-Opener-Policy", "same-origin")
 		header.Set("Referrer-Policy", "no-referrer")
 		header.Set("X-Frame-Options", "DENY")
 	} else {

@@ -7,7 +7,7 @@ import * as format from './format.js';
 import * as model from './model.js';
 import {setStatus, useNow, useQuery, useServer} from './data.js';
 import * as settings from './settings.js';
-import {Badge, Choice, Empty, Heading, Toasts} from './ui.js';
+import {Badge, Choice, Empty, Heading, Loading, Toasts} from './ui.js';
 import {Components} from './views/components.js';
 import {Component} from './views/component.js';
 import {Decisions} from './views/decisions.js';
@@ -55,7 +55,8 @@ function App() {
     <a class="skip" href="#main" onClick=${e => { e.preventDefault(); document.querySelector('main').focus(); }}>Skip to the content</a>
     <${Header} tab=${tab} status=${status.data} />
     <${Banners} status=${status} />
-    <main tabindex="-1" id="main">${denied ? html`<${SignIn} retry=${status.refresh} refused=${client.hasToken()} />` : view}</main>
+    <main tabindex="-1" id="main">${denied ? html`<${SignIn} retry=${status.refresh} refused=${client.hasToken()} />`
+      : status.loading ? html`<${Loading} rows=${8} />` : view}</main>
     <footer><span>self-scaling ${status.data?.version ?? ''}</span><a href=${client.link('api-export')}>API description</a></footer>
     <${Toasts} />`;
 }
@@ -65,6 +66,7 @@ function Header({tab, status}) {
     <a class="brand" href="#/components"><${Mark} /><span>self-scaling</span></a>
     <nav aria-label="Main">${tabs.map(([id, name]) => html`<a key=${id} href=${`#/${id}`} aria-current=${tab === id ? 'page' : undefined}>${name}</a>`)}</nav>
     <div class="status">
+      ${status && !status.write && html`<${Badge} title="You may look, but not change anything">Read only<//>`}
       <${Freshness} status=${status} />
       <${Clock} status=${status} />
       <${Settings} />
@@ -87,12 +89,14 @@ function Freshness({status}) {
   const server = useServer();
   if (!server.reachable) return html`<${Badge} look="bad">Not connected<//>`;
   if (!status) return null;
-  const age = (at, limit, name) => {
-    const d = format.instant(at);
-    if (!d) return html`<${Badge} look="quiet" title=${`${name}: never yet`}>${name} never<//>`;
-    return html`<${Badge} look=${now - d > limit ? 'warn' : 'good'} title=${`${name} ${format.ago(d, now)}`}>${name} ${format.ago(d, now)}<//>`;
-  };
-  return html`<span class="fresh">${age(status.freshness?.samples, 45 * 60e3, 'Data')}${age(status.freshness?.forecast, 45 * 60e3, 'Forecast')}${age(status.freshness?.model, 26 * 3600e3, 'Model')}</span>`;
+  const ages = [
+    {name: 'Data', at: status.freshness.samples, limit: 45 * 60e3},
+    {name: 'Forecast', at: status.freshness.forecast, limit: 45 * 60e3},
+    {name: 'Model', at: status.freshness.model, limit: 30 * 3600e3},
+  ].map(a => ({...a, at: format.instant(a.at)})).map(a => ({...a, old: a.at !== null && now - a.at > a.limit}));
+  const chief = ages.find(a => a.old) ?? ages[0]; // what a narrow screen shows
+  return html`<span class="fresh">${ages.map(a => html`<span key=${a.name} class=${a === chief ? 'chief' : ''}>
+    <${Badge} look=${a.at === null ? 'quiet' : a.old ? 'warn' : 'good'}>${a.name} ${a.at === null ? 'never' : format.ago(a.at, now)}<//></span>`)}</span>`;
 }
 
 function Settings() {
@@ -131,7 +135,7 @@ function Banners({status}) {
   }
   const store = status.data?.store;
   if (store && !store.ok) {
-    return html`<div class="banner warn" role="alert"><b>The store cannot be read${store.since ? ` since ${format.clock(format.instant(store.since), zone)}` : ''}.</b> What you see was read before that. Floors that are set hold until they expire; your HPAs go on by themselves.${store.message ? html` <span class="detail-text">${store.message}</span>` : ''}</div>`;
+    return html`<div class="banner warn" role="alert"><b>The store cannot be read${store.since ? ` since ${format.clock(format.instant(store.since), zone)}` : ''}.</b> What you see was read before that. Floors that are set hold until they expire; your HPAs go on by themselves.${store.message ? html` <span class="detail-text">${store.message.split('\n', 1)[0]}</span>` : ''}</div>`;
   }
   return null;
 }

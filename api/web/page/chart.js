@@ -75,13 +75,13 @@ export function Chart({label, times, lines, from, to, now, height, write, sync, 
         stroke: l.width === 0 ? undefined : colour(probe, l.colour),
         width: l.width ?? 1.5,
         dash: l.dash,
-        points: {show: l.points ?? false, size: 4},
+        points: {show: l.points ?? false, size: 6, fill: l.width === 0 ? undefined : colour(probe, l.colour)},
         paths: l.stepped ? uPlot.paths.stepped({align: 1}) : undefined,
       }))],
       bands: lines.flatMap((l, i) => (l.below === undefined ? [] : [{series: [i + 1, l.below + 1], fill: translucent(colour(probe, l.colour), 0.16)}])),
       hooks: {
         drawClear: [u => shadeFuture(u, state.current.now, colour(probe, 'future'))],
-        draw: [u => markNow(u, state.current.now, marker, font)],
+        draw: [u => (whole ? drawNow(u, state.current.now, marker) : markNow(u, state.current.now, marker, font))],
         setCursor: [u => setCursor(u.cursor.idx ?? null)],
       },
     };
@@ -215,9 +215,10 @@ function Legend({lines, times, at, write, zone}) {
 
 // valueAt is a line's value at an instant: its own, or where it goes on, the one
 // before.
-function valueAt(line, at, write) {
+export function valueAt(line, at, write) {
   let v = line.values[at];
-  if (line.stepped) for (let i = at; v === undefined && i > 0; ) v = line.values[--i];
+  const more = line.stepped && line.values.findLastIndex(x => x !== undefined) >= at;
+  if (more) for (let i = at; v === undefined && i > 0; ) v = line.values[--i];
   return typeof v === 'number' ? write(v) : format.unknown;
 }
 

@@ -111,11 +111,10 @@ export async function list(path, {limit, pages, ...parameters}, {signal, previou
 }
 
 // change sends a body, on the condition that what is there still has the ETag.
-export async function change(method, path, body, {etag, key} = {}) {
-  const more = {'X-Requested-With': 'self-scaling'};
+export async function change(method, path, body, {etag} = {}) {
+  const more = {};
   if (body !== undefined) more['Content-Type'] = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json';
   if (etag) more['If-Match'] = etag;
-  if (key) more['Idempotency-Key'] = key;
   const answer = await send(path, {method, headers: headers(more), body: body === undefined ? undefined : JSON.stringify(body)});
   if (!answer.ok) throw await problem(answer);
   const text = await answer.text();

@@ -29,10 +29,12 @@ export function now() {
 // setStatus takes the server's word for what time it is and what the reader may
 // do.
 export function setStatus(status) {
+  const before = server.at && now();
   server.at = instant(status.now);
   server.seen = performance.now();
   server.speed = status.speed || 1;
-  if (server.write !== status.write) {
+  const jumped = !before || Math.abs(server.at - before) > 2000 * server.speed;
+  if (jumped || server.write !== status.write) {
     server.write = status.write;
     changed();
   }
@@ -48,8 +50,13 @@ export function useNow(period = 1000) {
   const [value, update] = useState(now);
   const every = server.speed > 1 ? Math.min(period, 1000) : period;
   useEffect(() => {
-    const timer = setInterval(() => update(now()), every);
-    return () => clearInterval(timer);
+    const tick = () => update(now());
+    const timer = setInterval(tick, every);
+    listeners.add(tick);
+    return () => {
+      clearInterval(timer);
+      listeners.delete(tick);
+    };
   }, [every]);
   return value;
 }
@@ -72,9 +79,10 @@ const keep = 60;
 
 // useQuery fetches with load(signal, previous) now and every so often while the
 // page is seen, and again when key changes. It returns {data, error, loading,
-// refresh}: data stays while newer data is on its way or fails to come. A null
-// key fetches nothing.
-export function useQuery(key, load, {every} = {}) {
+// refresh}: data stays while newer data is on its way or fails to come, and with
+// hold also while what another key names is on its way. A null key fetches
+// nothing.
+export function useQuery(key, load, {every, hold} = {}) {
   const [state, update] = useState(() => ({key, data: kept.get(key), error: null}));
   const latest = useRef(load);
   latest.current = load;
@@ -86,7 +94,7 @@ export function useQuery(key, load, {every} = {}) {
     let timer;
     let abort = new AbortController();
     let data = kept.get(key);
-    update({key, data, error: null});
+    update(before => ({key, data: data ?? (hold ? before.data : undefined), error: null}));
     const fetchOnce = async () => {
       clearTimeout(timer);
       abort.abort();
@@ -100,7 +108,7 @@ export function useQuery(key, load, {every} = {}) {
         update({key, data, error: null});
       } catch (error) {
         if (stopped || mine.signal.aborted) return;
-        update({key, data, error});
+        update(before => ({key, data: data ?? (hold ? before.data : undefined), error}));
       }
       schedule();
     };
@@ -121,7 +129,7 @@ export function useQuery(key, load, {every} = {}) {
   }, [key, every]);
 
   const refresh = useCallback(() => again.current(), []);
-  const mine = state.key === key ? state : {data: kept.get(key), error: null};
+  const mine = state.key === key ? state : {data: kept.get(key) ?? (hold ? state.data : undefined), error: null};
   return {data: mine.data, error: mine.error, loading: mine.data === undefined && !mine.error, refresh};
 }
 

@@ -26,9 +26,19 @@ export function component(raw) {
     mode: raw.policy.mode,
     fixed: !raw.policyVersion,
     decision,
+    hindrance: hindrance(raw.target),
     raised: above && decision.applied,
     would: above && !decision.applied,
   };
+}
+
+// hindrance says in a sentence why nothing can be written for a target, "" where
+// it can.
+function hindrance(target) {
+  if (!target) return '';
+  if (target.conflict) return `It is left alone: ${target.conflict}.`.replace(/\.\.$/, '.');
+  if (!target.scalable) return `${target.kind ?? 'Its target'} ${target.name ?? ''} cannot be scaled${target.message ? `: ${target.message}` : ''}.`.replace(/\.\.$/, '.');
+  return '';
 }
 
 // since is the start of the bucket that lies some hours before an instant. It
@@ -62,9 +72,9 @@ export function history(raw, resource) {
 // nearest two levels, as the server reads it.
 export function quantile(forecast, rows, level) {
   const levels = forecast.levels;
-  let hi = levels.findIndex(l => l >= level);
-  if (hi < 0) hi = levels.length - 1;
-  const lo = levels[hi] === level || hi === 0 ? hi : hi - 1;
+  const above = levels.findIndex(l => l >= level);
+  const hi = above < 0 ? levels.length - 1 : above;
+  const lo = above <= 0 ? hi : hi - 1;
   const share = lo === hi ? 0 : (level - levels[lo]) / (levels[hi] - levels[lo]);
   return (rows ?? []).map(r => r[lo] + (r[hi] - r[lo]) * share);
 }

@@ -22,7 +22,7 @@ export function ModeSwitch({components, service, name, changed, small}) {
   const choose = mode => {
     const affected = components.filter(c => c.mode !== mode);
     const apply = () => (service ? applyService(service, mode, name) : applyComponent(components[0], mode)).finally(changed);
-    if (needsWord(mode, affected)) ask({mode, affected, apply});
+    if (needsWord(mode, affected)) ask({mode, affected, apply, many: Boolean(service)});
     else apply().catch(e => toast(e.message, 'bad'));
   };
   return html`<${Choice} small=${small} class="modes" label=${`Mode of ${name}${readOnly ? ' (read only)' : ''}`} options=${options} value=${value}
@@ -36,7 +36,7 @@ function needsWord(mode, affected) {
   return affected.some(c => c.mode === 'Auto');
 }
 
-function Confirm({mode, affected, apply, name, close}) {
+function Confirm({mode, affected, many, apply, name, close}) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState(null);
   const confirm = async () => {
@@ -51,11 +51,11 @@ function Confirm({mode, affected, apply, name, close}) {
     }
   };
   const shadows = affected.filter(c => c.decision && c.decision.reason !== 'NotManaged');
-  const many = affected.length > 1;
   const raised = affected.filter(c => c.mode === 'Auto' && c.raised);
   return html`<${Dialog} title=${`Switch ${name} to ${mode}?`} confirm=${`Switch to ${mode}`}  busy=${busy} error=${error} onConfirm=${confirm} onCancel=${close}>
     ${mode === 'Auto' ? html`
-      <ul>${words.confirmAuto(affected).map(p => html`<li key=${p}>${p}</li>`)}</ul>
+      ${!many && affected[0].hindrance && html`<p class="note warn">${affected[0].hindrance} Nothing is written while that is so.</p>`}
+      <ul>${words.confirmAuto(affected, many).map(p => html`<li key=${p}>${p}</li>`)}</ul>
       ${!many && shadows.length === 1 && html`<p class="note">By the newest decision the floor ${affected[0].mode === 'Shadow' ? 'would be' : 'was'} <b>${shadows[0].decision.minReplicas}</b>; your minReplicas is ${affected[0].policy.minReplicas}.</p>`}
       ${many && html`<p class="note">${count(affected.length, 'component')} will change: ${affected.map(c => c.id.component).join(', ')}.</p>`}`
     : html`

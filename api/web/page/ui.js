@@ -72,9 +72,9 @@ export function Dialog({title, confirm, look, busy, error, onConfirm, onCancel, 
   const element = useRef();
   const id = useId();
   useLayoutEffect(() => {
-    const before = document.activeElement;
-    element.current.showModal();
-    return () => before?.focus?.();
+    const dialog = element.current;
+    dialog.showModal();
+    return () => dialog.close(); // which gives the focus back
   }, []);
   return html`<dialog ref=${element} class="dialog" aria-labelledby=${id} onCancel=${e => { e.preventDefault(); if (!busy) onCancel(); }}>
     <h2 id=${id}>${title}</h2>
@@ -103,7 +103,7 @@ export function Choice({label, options, value, onChoose, disabled, small, class:
     group.current.children[next].focus();
   };
   return html`<div class=${`choice ${small ? 'small' : ''} ${more}`} role="group" aria-label=${label} ref=${group} onKeyDown=${move}
-      onFocusOut=${e => { if (!group.current.contains(e.relatedTarget)) focus(null); }}>
+      onFocusOut=${e => { if (!group.current?.contains(e.relatedTarget)) focus(null); }}>
     ${options.map((o, i) => html`<button type="button" key=${o.value} class=${o.class ?? ''} aria-pressed=${o.value === value ? 'true' : 'false'}
       aria-disabled=${disabled ? 'true' : undefined} title=${o.title} tabindex=${i === at ? 0 : -1}
       onClick=${() => { if (!disabled && o.value !== value) onChoose(o.value); }}>${o.label ?? o.value}</button>`)}

@@ -100,7 +100,7 @@ export function explain(d, zone) {
   for (const c of d.clamps ?? []) {
     steps.push({
       kind: 'clamp', title: clamps[c.name] ?? c.name,
-      text: `${capital(c.message || c.name)}.`.replace(/\.\.$/, '.'), before: c.before, replicas: c.after,
+      text: c.message ? `Because ${c.message}.` : '', before: c.before, replicas: c.after,
     });
   }
   if (demands.length && !(d.clamps ?? []).length) {
@@ -113,18 +113,22 @@ export function explain(d, zone) {
   return steps;
 }
 
+// forecastReasons are those of decisions that act on a forecast.
+const forecastReasons = ['FloorRaised', 'FloorLowered', 'FloorKept'];
+
 function outcome(d, at) {
-  const code = reason(d.reason);
   const floor = count(d.minReplicas, 'replica');
-  const until = instant(d.expires) ? ` until ${at(d.expires)}, when it expires unless renewed` : '';
-  if (d.applied) return `A floor of ${floor} was written to the cluster. It holds${until}.`;
-  if (d.policy?.mode === 'Shadow') return `Shadow: the floor would be ${floor}. Nothing was written.`;
-  return `${code.text} Nothing was written.`.trim();
+  const acts = forecastReasons.includes(d.reason);
+  if (d.applied && acts) {
+    return `A floor of ${floor} was written to the cluster. It holds${instant(d.expires) ? ` until ${at(d.expires)}, when it expires unless renewed` : ''}.`;
+  }
+  if (acts && d.policy?.mode === 'Shadow') return `Shadow: the floor would be ${floor}. Nothing was written.`;
+  return `${reason(d.reason).text} ${d.applied ? 'This was written to the cluster.' : 'Nothing was written.'}`.trim();
 }
 
-// confirmAuto says what switching to Auto means, for one component or several.
-export function confirmAuto(components) {
-  const one = components.length === 1 ? components[0] : null;
+// confirmAuto says what switching to Auto means, for one component or for many.
+export function confirmAuto(components, many) {
+  const one = many ? null : components[0];
   const points = [];
   if (one && !one.autoscaler) {
     points.push('No autoscaler is known for it. Where it has none, self-scaling creates an HPA with targets for CPU and memory utilization, and deletes it when you leave Auto.');

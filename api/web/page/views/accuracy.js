@@ -59,17 +59,18 @@ function Over({data}) {
   const {zone} = useSettings();
   const {times, lines} = useMemo(() => {
     const at = data.points.map(p => format.instant(p.time) / 1000);
-    return {times: at, lines: [
-      {label: 'Seasonal naive', values: at.map(() => 1), colour: 'line-bound', width: 1.5, dash: [5, 4]},
-      {label: 'Forecasts', values: data.points.map(p => p.ratio ?? null), colour: 'line-forecast', width: 2, points: at.length < 40},
+    const around = Math.max(43_200, (at.at(-1) - at[0]) / 40); // so that no point lies on the edge
+    const all = [at[0] - around, ...at, at.at(-1) + around];
+    return {times: all, lines: [
+      {label: 'Seasonal naive', values: all.map(() => 1), colour: 'line-bound', width: 1.5, dash: [5, 4]},
+      {label: 'Forecasts', values: [undefined, ...data.points.map(p => p.ratio ?? null), undefined], colour: 'line-forecast', width: 2, points: at.length < 60},
     ]};
   }, [data]);
   const rows = () => data.points.map(p => [format.dayAndClock(format.instant(p.time), zone), format.number(p.ratio, 3), String(p.series)]).reverse();
-  const around = times.length === 1 ? 43200 : 0; // a single point stands in the middle
   return html`<section class="card charts" aria-labelledby="over">
     <h2 id="over">Error relative to seasonal naive</h2>
     <${Chart} label="Error of the forecasts relative to seasonal naive, over time. The table below has the same numbers." times=${times} lines=${lines}
-      from=${times[0] - around} to=${times.at(-1) + around} height=${220} write=${v => format.number(v, 2)} />
+      from=${times[0]} to=${times.at(-1)} height=${220} write=${v => format.number(v, 2)} />
     <${Table} caption="Error relative to seasonal naive" columns=${['Time', 'Relative error', 'Series']} rows=${rows} />
   </section>`;
 }

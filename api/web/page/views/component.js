@@ -5,7 +5,7 @@ import {html, useMemo, useState} from '../lib.js';
 import * as client from '../client.js';
 import * as format from '../format.js';
 import * as model from '../model.js';
-import {Chart, Table} from '../chart.js';
+import {Chart, Table, valueAt} from '../chart.js';
 import {now as serverNow, useGet, useNow, useQuery} from '../data.js';
 import {Explanation, ReasonBadge} from '../explain.js';
 import {ModeSwitch} from '../modes.js';
@@ -27,11 +27,11 @@ export function Component({id}) {
   const [range, setRange] = useState(24);
   const query = useQuery(`component ${path}`, async signal => model.component((await client.get(`components/${path}`, {signal})).body));
   const limit = Math.min(500, Math.max(96, range * 4));
-  const decisions = useQuery(`decisions ${path} ${limit}`, (signal, previous) => client.list('decisions', {...id, limit, pages: 1}, {signal, previous}));
+  const decisions = useQuery(`decisions ${path} ${limit}`, (signal, previous) => client.list('decisions', {...id, limit, pages: 1}, {signal, previous}), {hold: true});
   return html`
     <nav class="crumbs" aria-label="Breadcrumb"><a href="#/components">Components</a> <span aria-hidden="true">/</span> <span>${id.namespace ? `${id.namespace} / ` : ''}${id.service}</span></nav>
     <${Heading} name=${id.component} actions=${query.data && html`<${ModeSwitch} components=${[query.data]} name=${query.data.key} changed=${() => { query.refresh(); decisions.refresh(); }} />`}>${id.component}<//>
-    <${Loaded} query=${query} what="The component" rows=${3}>${c => html`<${Facts} c=${c} />`}<//>
+    <${Loaded} query=${query} what="The component" rows=${3}>${c => html`${c.hindrance && html`<p class="note warn">${c.hindrance}</p>`}<${Facts} c=${c} />`}<//>
     <${Charts} id=${id} c=${query.data} decisions=${decisions.data?.items} range=${range} setRange=${setRange} />
     <div class="columns">
       <section class="card" aria-labelledby="why">
@@ -82,7 +82,7 @@ function Charts({id, c, decisions, range, setRange}) {
   const now = useNow(5000) / 1000;
   const ahead = ranges.find(r => r.value === range).ahead;
   const answer = useQuery(`history ${path} ${range}`, (signal, previous) =>
-    client.get(client.query(`history/${path}`, {from: model.since(serverNow(), range)}), {signal, previous}));
+    client.get(client.query(`history/${path}`, {from: model.since(serverNow(), range)}), {signal, previous}), {hold: true});
   const history = {...answer, data: answer.data?.body};
   const forecast = useGet(client.query(`forecasts/${path}`, {resource}));
   const drawn = useMemo(() => draw({resource, history: history.data, forecast: forecast.data, decisions, c}), [resource, history.data, forecast.data, decisions, c]);
@@ -99,15 +99,16 @@ function Charts({id, c, decisions, range, setRange}) {
     <${Loaded} query=${history} what="The history" rows=${6}>${() => drawn.times.length === 0
       ? html`<${Empty} title="Nothing measured yet">The next run of the pipeline collect reads what this component uses.<//>`
       : html`
+        ${forecast.error && forecast.error.status !== 0 && html`<p class="note">${forecast.error.status === 404 ? `There is no forecast of ${name} yet.` : `The forecast could not be read: ${forecast.error.message}`}</p>`}
+        <h3 class="chart-title">${format.capital(name)} of all pods, in ${resource === 'memory' ? 'bytes' : 'cores'}</h3>
         <${Chart} label=${`${name} usage, measured and forecast. The table below has the same numbers.`} times=${drawn.times} lines=${drawn.usage}
           from=${from} to=${to} now=${now} height=${250} write=${write} sync=${path} />
-        <h3 class="chart-title">Replicas</h3>
+        <h3 class="chart-title after">Replicas</h3>
         <${Chart} label="Replicas and floor. The table below has the same numbers." times=${drawn.times} lines=${drawn.replicas}
           from=${from} to=${to} now=${now} height=${150} write=${v => format.number(v)} sync=${path} whole />
         <${Table} caption=${`${name} usage, forecast, replicas and floor`}
           columns=${['Time', 'Mean', 'Peak', 'Forecast (median)', 'Forecast (10–90 %)', 'Replicas', 'Floor']}
           rows=${() => rows(drawn, from, to, write, zone)} />`}<//>
-    ${forecast.error && forecast.error.status !== 0 && html`<p class="note">${forecast.error.status === 404 ? `There is no forecast of ${name} yet.` : `The forecast could not be read: ${forecast.error.message}`}</p>`}
   </section>`;
 }
 
@@ -125,6 +126,9 @@ function draw({resource, history, forecast, decisions, c}) {
     future.peak = model.quantile(forecast, forecast.peaks, c?.policy.quantile ?? 0.8);
   }
   const floors = (decisions ?? []).map(d => ({at: format.instant(d.time) / 1000, floor: d.minReplicas})).reverse();
+  // The newest floor goes on until it expires.
+  const expires = decisions?.length ? format.instant(decisions[0].expires) / 1000 : 0;
+  if (expires > floors.at(-1)?.at) floors.push({at: expires, floor: floors.at(-1).floor});
   const start = past.times[0] ?? -Infinity;
   const times = [...new Set([...past.times, ...future.times, ...floors.map(f => f.at).filter(t => t >= start)])].sort((a, b) => a - b);
   const index = new Map(times.map((t, i) => [t, i]));
@@ -149,7 +153,6 @@ function draw({resource, history, forecast, decisions, c}) {
     );
     if (future.peak.length) usage.push({label: `Peak at ${format.percent(c?.policy.quantile ?? 0.8)}`, values: column(future.times, future.peak), colour: 'line-peak', width: 1.5, dash: [5, 4]});
   }
-  const last = floors.at(-1);
   const bound = n => times.map((_, i) => (i === 0 || i === times.length - 1 ? n : undefined));
   const replicas = [
     {label: 'Replicas', values: column(past.times, past.replicas), colour: 'line-replicas', width: 2, stepped: true},
@@ -159,15 +162,16 @@ function draw({resource, history, forecast, decisions, c}) {
     replicas.push({label: 'Your bounds', values: bound(c.policy.minReplicas), colour: 'line-bound', width: 1, dash: [2, 4], stepped: true, tell: () => `${c.policy.minReplicas}–${c.policy.maxReplicas}`});
     replicas.push({label: 'Your maxReplicas', values: bound(c.policy.maxReplicas), colour: 'line-bound', width: 1, dash: [2, 4], stepped: true, hidden: true});
   }
-  return {times, usage, replicas, past, future, last};
+  return {times, usage, replicas, buckets: new Set([...past.times, ...future.times])};
 }
 
-function rows({times, usage, replicas}, from, to, write, zone) {
+// rows returns the same as a table, the newest bucket first.
+function rows({times, usage, replicas, buckets}, from, to, write, zone) {
   const find = label => usage.find(l => l.label === label);
-  const text = (line, i, w) => (line && typeof line.values[i] === 'number' ? w(line.values[i]) : format.unknown);
+  const text = (line, i, w) => (line ? valueAt(line, i, w) : format.unknown);
   const out = [];
   for (let i = times.length - 1; i >= 0; i--) {
-    if (times[i] < from || times[i] > to) continue;
+    if (times[i] < from || times[i] > to || !buckets.has(times[i])) continue;
     out.push([
       format.dayAndClock(new Date(times[i] * 1000), zone),
       text(find('Mean'), i, write), text(find('Peak'), i, write), text(find('Median'), i, write),

@@ -9,7 +9,7 @@ import {Spark} from '../chart.js';
 import {now, pace, useQuery} from '../data.js';
 import {ReasonBadge} from '../explain.js';
 import {ModeSwitch} from '../modes.js';
-import {Ago, Choice, Empty, Heading, Loaded} from '../ui.js';
+import {Ago, Badge, Choice, Empty, Heading, Loaded} from '../ui.js';
 
 // limit is how many components a page of the list has. More are read when the
 // reader asks for them.
@@ -23,13 +23,13 @@ const filters = [
   {value: 'attention', label: 'Attention', title: 'Whose newest decision could not be made as it should'},
 ];
 
-const needsAttention = c => ['warn', 'bad'].includes(words.reason(c.decision?.reason).look) && Boolean(c.decision);
+const needsAttention = c => c.mode !== 'Off' && (c.hindrance !== '' || (c.decision !== null && ['warn', 'bad'].includes(words.reason(c.decision.reason).look)));
 
 export function Components() {
   const [pages, setPages] = useState(1);
   const [text, setText] = useState('');
   const [filter, setFilter] = useState('all');
-  const query = useQuery(`components ${pages}`, (signal, previous) => client.list('components', {limit, pages}, {signal, previous}), {every: pages > 2 ? 60_000 : undefined});
+  const query = useQuery(`components ${pages}`, (signal, previous) => client.list('components', {limit, pages}, {signal, previous}), {every: pages > 1 ? 60_000 : undefined});
   const raw = query.data?.items;
   const items = useMemo(() => raw?.map(model.component), [raw]);
   return html`
@@ -60,6 +60,7 @@ function Summary({items, more}) {
 }
 
 function List({items, text, filter, changed}) {
+  useEffect(() => { performance.mark('usable'); }, []);
   const services = useMemo(() => {
     const wanted = text.trim().toLowerCase();
     const groups = new Map();
@@ -96,7 +97,8 @@ function Row({c, changed}) {
     <td data-label="Mode" class="wide"><${ModeSwitch} components=${[c]} name=${c.key} changed=${changed} small /></td>
     <td data-label="CPU"><${Usage} c=${c} /></td>
     <td data-label="Replicas"><${Replicas} c=${c} /></td>
-    <td data-label="Decision">${d ? html`<${ReasonBadge} code=${d.reason} />` : html`<span class="unknown">none yet</span>`}</td>
+    <td data-label="Decision">${d ? html`<${ReasonBadge} code=${d.reason} />` : html`<span class="unknown">none yet</span>`}
+      ${c.hindrance && html` <${Badge} look="warn" title=${c.hindrance}>left alone<//>`}</td>
     <td data-label="Decided" class="right num">${d ? html`<${Ago} at=${d.time} />` : format.unknown}</td>
   </tr>`;
 }

@@ -22,7 +22,10 @@ const isDone = run => !['Pending', 'Running'].includes(run.phase);
 
 export function Runs() {
   const [pages, setPages] = useState(1);
-  const query = useQuery(`runs ${pages}`, (signal, previous) => client.list('runs', {limit, pages}, {signal, previous}));
+  const [busy, setBusy] = useState(false); // something is under way, so that looking again soon pays
+  const query = useQuery(`runs ${pages}`, (signal, previous) => client.list('runs', {limit, pages}, {signal, previous}), {every: busy ? 2000 : undefined});
+  const running = query.data?.items.some(r => !isDone(r)) ?? false;
+  useEffect(() => setBusy(running), [running]);
   return html`
     <${Heading} actions=${html`<${Starts} />`}>Runs<//>
     <${Loaded} query=${query} what="The runs" rows=${8}>${({items, more}) => items.length === 0
@@ -41,7 +44,7 @@ function Starts() {
   const start = async pipeline => {
     setBusy(pipeline);
     try {
-      const {body} = await client.change('POST', 'runs', {pipeline}, {key: crypto.randomUUID()});
+      const {body} = await client.change('POST', 'runs', {pipeline});
       location.hash = address(body.id);
     } catch (e) {
       toast(e.message, 'bad');
