@@ -7,6 +7,7 @@ package forecasts
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"time"
 
@@ -45,32 +46,57 @@ func Write(ctx context.Context, store *artifact.Store, version string, s Set, in
 	if s.DataUntil.Before(s.Now) {
 		m.From = s.DataUntil
 	}
-	for _, part := range []struct {
-		schema string
-		rows   int
-		encode func() ([]byte, error)
-	}{
-		{forecastsSchema, len(s.Forecasts), func() ([]byte, error) { return columnar.EncodeForecasts(s.Forecasts) }},
-		{decisionsSchema, len(s.Decisions), func() ([]byte, error) { return columnar.EncodeDecisions(s.Decisions) }},
-	} {
-		if part.rows == 0 {
-			continue
-		}
-		data, err := part.encode()
+	put := func(schema string, rows int, data []byte, err error) error {
 		if err != nil {
-			return artifact.Head{}, 0, err
+			return err
 		}
-		f, err := store.PutFile(ctx, kind, s.Now, ext, data, artifact.FileMeta{Rows: int64(part.rows), From: m.From, To: m.To, Schema: part.schema})
-		if err != nil {
-			return artifact.Head{}, 0, err
-		}
+		f, err := store.PutFile(ctx, kind, s.Now, ext, data, artifact.FileMeta{Rows: int64(rows), From: m.From, To: m.To, Schema: schema})
 		m.Files = append(m.Files, f)
+		return err
+	}
+	for part := range parts(s.Forecasts) {
+		data, err := columnar.EncodeForecasts(part)
+		if err := put(forecastsSchema, len(part), data, err); err != nil {
+			return artifact.Head{}, 0, err
+		}
+	}
+	if len(s.Decisions) > 0 {
+		data, err := columnar.EncodeDecisions(s.Decisions)
+		if err := put(decisionsSchema, len(s.Decisions), data, err); err != nil {
+			return artifact.Head{}, 0, err
+		}
 	}
 	m, err := store.CommitManifest(ctx, m.Key(), m)
 	if err != nil {
 		return artifact.Head{}, 0, err
 	}
 	return store.Advance(ctx, schemas.ForecastsHead, s.Run, func(*artifact.Head) (artifact.Manifest, error) { return m, nil }, artifact.Monotonic())
+}
+
+// fileComponents is how many components one file of forecasts holds: so many that
+// an installation of usual size has one file, and so few that neither who writes
+// nor who reads those of ten thousand has to hold more than a share of them in
+// memory, encoded or not.
+const fileComponents = 512
+
+// parts cuts forecasts into what goes into one file each: all those of a component
+// into the same one.
+func parts(all []*schemas.Forecast) iter.Seq[[]*schemas.Forecast] {
+	return func(yield func([]*schemas.Forecast) bool) {
+		sorted := slices.SortedStableFunc(slices.Values(all), func(a, b *schemas.Forecast) int { return a.Component.Compare(b.Component) })
+		from, components := 0, 0
+		for i := 1; i <= len(sorted); i++ {
+			if i < len(sorted) && sorted[i].Component == sorted[i-1].Component {
+				continue
+			}
+			if components++; components == fileComponents || i == len(sorted) {
+				if !yield(sorted[from:i]) {
+					return
+				}
+				from, components = i, 0
+			}
+		}
+	}
 }
 
 // Latest returns the current set. It reports false where there is none yet. A
@@ -102,14 +128,11 @@ func Read(ctx context.Context, store *artifact.Store, head artifact.Head) (Set, 
 
 // read returns the parts of a set whose files have one of the given schemas.
 func read(ctx context.Context, store *artifact.Store, head artifact.Head, parts ...string) (Set, error) {
-	m := head.Manifest
-	s := Set{Run: head.Run, DataUntil: m.To}
-	now, err := time.Parse(time.RFC3339, m.Labels["now"])
+	s, err := Describe(head)
 	if err != nil {
-		return Set{}, schemas.Errorf(schemas.CodeCorrupt, "head %s: label now must be an RFC 3339 time, but is %q", head.Key(), m.Labels["now"])
+		return Set{}, err
 	}
-	s.Now = now
-	for _, f := range m.Files {
+	for _, f := range head.Manifest.Files {
 		if !slices.Contains(parts, f.Schema) {
 			continue
 		}
@@ -119,7 +142,10 @@ func read(ctx context.Context, store *artifact.Store, head artifact.Head, parts 
 		}
 		switch f.Schema {
 		case forecastsSchema:
-			s.Forecasts, err = columnar.DecodeForecasts(f.Key, data)
+			err = columnar.ScanForecasts(f.Key, data, func(f *schemas.Forecast) error {
+				s.Forecasts = append(s.Forecasts, f)
+				return nil
+			})
 		case decisionsSchema:
 			s.Decisions, err = columnar.DecodeDecisions(f.Key, data)
 		}
@@ -127,30 +153,56 @@ func read(ctx context.Context, store *artifact.Store, head artifact.Head, parts 
 			return Set{}, err
 		}
 	}
+	// A manifest has its files in the order of their keys, which are hashes.
+	slices.SortStableFunc(s.Forecasts, func(a, b *schemas.Forecast) int { return a.Component.Compare(b.Component) })
 	return s, nil
 }
 
-// Scan calls yield with each forecast of the set that a head names, ordered by
-// component and resource, without holding them all. It ends with yield's first
-// error.
+// Describe returns what a head says of its set, without the forecasts and the
+// decisions.
+func Describe(head artifact.Head) (Set, error) {
+	now, err := time.Parse(time.RFC3339, head.Manifest.Labels["now"])
+	if err != nil {
+		return Set{}, schemas.Errorf(schemas.CodeCorrupt, "head %s: label now must be an RFC 3339 time, but is %q", head.Key(), head.Manifest.Labels["now"])
+	}
+	return Set{Run: head.Run, Now: now, DataUntil: head.Manifest.To}, nil
+}
+
+// Scan calls yield with each forecast of the set that a head names, those of a
+// component one after the other, without holding them all. It ends with yield's
+// first error.
 func Scan(ctx context.Context, store *artifact.Store, head artifact.Head, yield func(*schemas.Forecast) error) error {
+	return scan(ctx, store, head, forecastsSchema, func(name string, data []byte) error {
+		return columnar.ScanForecasts(name, data, yield)
+	})
+}
+
+// ScanDecisions calls yield with each decision of the set that a head names as it is
+// kept, in the order of the components. It ends with yield's first error.
+func ScanDecisions(ctx context.Context, store *artifact.Store, head artifact.Head, yield func(columnar.DecisionRow) error) error {
+	return scan(ctx, store, head, decisionsSchema, func(name string, data []byte) error {
+		return columnar.ScanDecisions(name, data, yield)
+	})
+}
+
+func scan(ctx context.Context, store *artifact.Store, head artifact.Head, schema string, decode func(string, []byte) error) error {
 	for _, f := range head.Manifest.Files {
-		if f.Schema != forecastsSchema {
+		if f.Schema != schema {
 			continue
 		}
 		data, err := store.GetFile(ctx, f)
 		if err != nil {
 			return err
 		}
-		if err := columnar.ScanForecasts(f.Key, data, yield); err != nil {
+		if err := decode(f.Key, data); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// File returns the Parquet file of the current forecasts as it lies in the
-// store. It reports false where there is none.
+// File returns the current forecasts as one Parquet file. It reports false where
+// there are none.
 func File(ctx context.Context, store *artifact.Store) ([]byte, bool, error) {
 	head, err := store.Latest(ctx, schemas.ForecastsHead)
 	if errors.Is(err, artifact.ErrNotFound) {
@@ -159,11 +211,23 @@ func File(ctx context.Context, store *artifact.Store) ([]byte, bool, error) {
 	if err != nil {
 		return nil, false, err
 	}
+	var files []artifact.File
 	for _, f := range head.Manifest.Files {
 		if f.Schema == forecastsSchema {
-			data, err := store.GetFile(ctx, f)
-			return data, err == nil, err
+			files = append(files, f)
 		}
 	}
-	return nil, false, nil
+	switch len(files) {
+	case 0:
+		return nil, false, nil
+	case 1:
+		data, err := store.GetFile(ctx, files[0])
+		return data, err == nil, err
+	}
+	s, err := read(ctx, store, head, forecastsSchema)
+	if err != nil {
+		return nil, false, err
+	}
+	data, err := columnar.EncodeForecasts(s.Forecasts)
+	return data, err == nil, err
 }

@@ -83,24 +83,49 @@ func EncodeDecisions(decisions []schemas.Decision) ([]byte, error) {
 // time. The columns must agree with the records. Members of a record that are no
 // longer known are left out, since files are kept for good.
 func DecodeDecisions(name string, data []byte) ([]schemas.Decision, error) {
-	r, err := Open(DecisionsSchema, name, data)
-	if err != nil {
-		return nil, err
-	}
 	var out []schemas.Decision
-	err = r.All(func(f Frame) error {
-		for i := range f.Rows(DecisionsSchema) {
-			var d schemas.Decision
-			if err := json.Unmarshal([]byte(f[12].Texts[f[12].Index[i]]), &d); err != nil {
-				return schemas.Errorf(schemas.CodeInvalidData, "%s: column record, row %d: %w", name, len(out), err)
-			}
-			if d.Component != componentAt(f, i) || d.Time.UnixMilli() != f[3].Ints[i] || int64(d.MinReplicas) != f[7].Ints[i] {
-				return schemas.Errorf(schemas.CodeInvalidData, "%s: row %d: record must agree with its columns, but it is of %s at %s and theirs is %s at %s",
-					name, len(out), d.Component, d.Time.Format(time.RFC3339), componentAt(f, i), Time(f[3].Ints[i]).Format(time.RFC3339))
-			}
-			out = append(out, d)
+	err := ScanDecisions(name, data, func(r DecisionRow) error {
+		var d schemas.Decision
+		if err := json.Unmarshal([]byte(r.Record), &d); err != nil {
+			return schemas.Errorf(schemas.CodeInvalidData, "%s: column record, row %d: %w", name, len(out), err)
 		}
+		if d.Component != r.Component || d.Time.UnixMilli() != r.Time.UnixMilli() || d.MinReplicas != r.MinReplicas {
+			return schemas.Errorf(schemas.CodeInvalidData, "%s: row %d: record must agree with its columns, but it is of %s at %s and theirs is %s at %s",
+				name, len(out), d.Component, d.Time.Format(time.RFC3339), r.Component, r.Time.Format(time.RFC3339))
+		}
+		out = append(out, d)
 		return nil
 	})
 	return out, err
+}
+
+// DecisionRow is a decision as the file holds it.
+type DecisionRow struct {
+	Component   schemas.ComponentID
+	Time        time.Time // to the millisecond
+	MinReplicas int32
+	Reason      schemas.Reason
+	// Record is the whole decision as JSON. It is not checked.
+	Record string
+}
+
+// ScanDecisions calls yield with each row that [EncodeDecisions] wrote, ordered by
+// component and time. An error that yield returns ends it.
+func ScanDecisions(name string, data []byte, yield func(DecisionRow) error) error {
+	r, err := Open(DecisionsSchema, name, data)
+	if err != nil {
+		return err
+	}
+	return r.All(func(f Frame) error {
+		for i := range f.Rows(DecisionsSchema) {
+			row := DecisionRow{
+				Component: componentAt(f, i), Time: Time(f[3].Ints[i]), MinReplicas: int32(f[7].Ints[i]),
+				Reason: schemas.Reason(f[9].Texts[f[9].Index[i]]), Record: f[12].Texts[f[12].Index[i]],
+			}
+			if err := yield(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
