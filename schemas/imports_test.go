@@ -80,8 +80,11 @@ var ours = map[string][]string{
 	"controller/sim/hpa":           {}, // arithmetic only
 	"controller/sim/traces":        {"schemas", "controller/sim/traces"},
 
-	"api":      {"schemas", "workflows", "workflows/artifact", "api/..."},
-	"api/wire": {"schemas", "workflows"}, // the shapes, for whoever calls the API
+	"api":         {"schemas", "workflows", "api/wire", "api/view", "api/access"},
+	"api/apitest": {"schemas", "schemas/columnar", "workflows/...", "jobs/...", "api/..."}, // a server with everything, for tests
+	"api/access":  {"schemas", "api/access"},
+	"api/view":    {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples", "jobs/models", "jobs/forecasts", "api/wire"}, // what steps left in the store
+	"api/wire":    {"schemas", "workflows"},                                                                                           // the shapes, for whoever calls the API
 
 	// Mains, and what needs more than one package, choose implementations;
 	// nothing imports them.
@@ -96,11 +99,12 @@ var heavy = map[string][]string{
 	"github.com/apache/arrow/":             {"schemas/columnar/..."},
 	"github.com/minio/":                    {"workflows/artifact/s3bucket", "test/..."},
 	"github.com/argoproj/":                 {"workflows/argo", "test/..."},
-	"k8s.io/client-go/":                    {"controller/cluster/...", "workflows/argo", "workflows/batch", "test/..."},
+	"k8s.io/client-go/":                    {"controller/cluster/...", "api/access/kubernetes", "workflows/argo", "workflows/batch", "test/..."},
 	"k8s.io/metrics/":                      {"controller/cluster/...", "test/..."},
-	"k8s.io/api/":                          {"controller/cluster/...", "controller/plugins/manifest", "controller/installation", "cmd/...", "workflows/argo", "workflows/batch", "test/..."},
-	"k8s.io/apimachinery/":                 {"schemas/v1alpha1", "controller/cluster/...", "controller/plugins/manifest", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
-	"github.com/julienschmidt/httprouter/": {"api/..."},
+	"k8s.io/api/":                          {"controller/cluster/...", "controller/plugins/manifest", "controller/installation", "api/access/kubernetes", "cmd/...", "workflows/argo", "workflows/batch", "test/..."},
+	"k8s.io/apimachinery/":                 {"schemas/v1alpha1", "controller/cluster/...", "api/access/kubernetes", "controller/plugins/manifest", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
+	"github.com/julienschmidt/httprouter/": {"api"},
+	"github.com/danielgtaylor/huma/":       {"api"},
 	"github.com/spf13/cobra/":              {"cmd/..."},
 	"gonum.org/v1/plot/":                   {"cmd/selfscale/..."},
 }

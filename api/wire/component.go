@@ -32,6 +32,7 @@ type Component struct {
 	SamplesUntil *time.Time `json:"samplesUntil,omitempty" doc:"End of the newest bucket that its newest forecast was made from"`
 	ForecastAt   *time.Time `json:"forecastAt,omitempty" doc:"When its newest forecast was made"`
 	Decision     *Decision  `json:"decision,omitempty" doc:"The newest decision. In a list it has neither policy nor demands nor clamps"`
+	Stale
 }
 
 // Target is the workload behind a component.

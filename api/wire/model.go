@@ -27,10 +27,13 @@ type Model struct {
 // ModelList holds the models of one training, the current one unless another was
 // asked for.
 type ModelList struct {
-	Number   uint64    `json:"number" doc:"Number of the training in the line of accepted ones; 0 where there is none yet"`
-	Accepted string    `json:"accepted,omitempty" doc:"The run that accepted them"`
-	Items    []Model   `json:"items" nullable:"false"`
-	Until    time.Time `json:"until,omitzero" doc:"End of the data that they learned from"`
+	Number         uint64    `json:"number" doc:"Number of the entry in the line of accepted models; 0 where there is none yet"`
+	Accepted       string    `json:"accepted,omitempty" doc:"The run that trained them"`
+	RolledBackFrom string    `json:"rolledBackFrom,omitempty" doc:"The run whose models this entry took out of service; absent where a training made it"`
+	Reason         string    `json:"reason,omitempty" doc:"Why they were rolled back"`
+	Hold           bool      `json:"hold,omitempty" doc:"Trainings do not replace them"`
+	Items          []Model   `json:"items" nullable:"false"`
+	Until          time.Time `json:"until,omitzero" doc:"End of the data that they learned from"`
 	Stale
 }
 

@@ -39,3 +39,20 @@ type ServicePolicy struct {
 	Settings   Settings            `json:"settings" doc:"What was set for all of its components"`
 	Components map[string]Settings `json:"components" nullable:"false" doc:"What was set for single components, by name"`
 }
+
+// SettingsPatch describes a merge patch of [Settings]. It is for the description
+// only: in Go a patch is written as JSON, because a pointer cannot tell null from
+// what is not there.
+type SettingsPatch struct {
+	Mode              *schemas.Mode `json:"mode,omitempty" enum:"Off,Shadow,Auto" nullable:"true"`
+	MinReplicas       *int32        `json:"minReplicas,omitempty" minimum:"1" maximum:"100000" nullable:"true"`
+	MaxReplicas       *int32        `json:"maxReplicas,omitempty" minimum:"1" maximum:"100000" nullable:"true"`
+	CPUUtilization    *int32        `json:"cpuUtilization,omitempty" minimum:"1" maximum:"1000" nullable:"true" doc:"Percent of a pod's CPU request"`
+	MemoryUtilization *int32        `json:"memoryUtilization,omitempty" minimum:"1" maximum:"1000" nullable:"true" doc:"Percent of a pod's memory request"`
+	PeakUtilization   *int32        `json:"peakUtilization,omitempty" minimum:"1" maximum:"1000" nullable:"true" doc:"Percent of a pod's request"`
+	Quantile          *int32        `json:"quantile,omitempty" minimum:"1" maximum:"99" nullable:"true" doc:"Level of the forecast that the floor must serve, in percent"`
+	LeadTime          *string       `json:"leadTime,omitempty" nullable:"true" doc:"A duration from 0s to 24h; null means that it is measured" example:"90s"`
+	Hold              *string       `json:"hold,omitempty" nullable:"true" doc:"A duration from 0s to 24h" example:"10m"`
+	MaxStep           *int32        `json:"maxStep,omitempty" minimum:"0" maximum:"100000" nullable:"true"`
+	Profile           *string       `json:"profile,omitempty" maxLength:"63" nullable:"true" doc:"Name of the set of plugins that decides"`
+}

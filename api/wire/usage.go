@@ -33,6 +33,7 @@ type History struct {
 	StepSeconds int         `json:"stepSeconds" example:"900"`
 	Buckets     []Bucket    `json:"buckets" nullable:"false" doc:"Those in which anything was measured, ascending. A missing bucket is missing, never zero"`
 	Lost        bool        `json:"lost,omitempty" doc:"Some samples could not be read, because a file is damaged"`
+	Stale
 }
 
 // Bucket is what one component used in one bucket, in total over its pods.

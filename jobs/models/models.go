@@ -175,3 +175,41 @@ func read(ctx context.Context, store *artifact.Store, m artifact.Manifest) (Trai
 	}
 	return t, nil
 }
+
+// Shard is one shard's model without its weights.
+type Shard struct {
+	ID string
+	// Run trained it, which need not be the run that accepted it.
+	Run string
+	// SHA256 is that of the model's file.
+	SHA256 string
+	Model  *schemas.Model
+}
+
+// Scan calls yield with each model that a head names, in the order of the shards,
+// and holds one at a time. An error that yield returns ends it.
+func Scan(ctx context.Context, store *artifact.Store, head artifact.Head, yield func(Shard) error) error {
+	for _, in := range head.Manifest.Inputs {
+		m, err := store.ReadManifest(ctx, in.Key)
+		if err != nil {
+			return err
+		}
+		for _, f := range m.Files {
+			if f.Schema != modelSchema {
+				continue
+			}
+			data, err := store.GetFile(ctx, f)
+			if err != nil {
+				return err
+			}
+			r := Shard{ID: m.Shard, Run: m.Run, SHA256: f.SHA256, Model: &schemas.Model{}}
+			if err := json.Unmarshal(data, r.Model); err != nil {
+				return schemas.Errorf(schemas.CodeCorrupt, "%s must be a model: %w", f.Key, err)
+			}
+			if err := yield(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -41,6 +41,14 @@ func New(b Bucket, opts Options) *Store {
 	return &Store{bucket: b, opts: opts}
 }
 
+// Through returns a store that only reads, from what wrap makes of the bucket, such
+// as a cache before it. Only the store itself is to be closed.
+func (s *Store) Through(wrap func(Bucket) Bucket) *Store {
+	opts := s.opts
+	opts.ReadOnly = true
+	return New(wrap(s.bucket), opts)
+}
+
 // Close closes the bucket.
 func (s *Store) Close() error { return s.bucket.Close() }
 

@@ -1,0 +1,79 @@
+// Package kubernetes asks a cluster who a token stands for, by a TokenReview bound
+// to an audience, and what they may do, by a SubjectAccessReview on resources of the
+// group of package access.
+package kubernetes
+
+import (
+	"context"
+	"slices"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/self-scaling/self-scaling/api/access"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+// Reviewer implements [access.Reviewer]. It needs create on tokenreviews and
+// subjectaccessreviews, as the ClusterRole system:auth-delegator gives them.
+type Reviewer struct {
+	client   kubernetes.Interface
+	audience string
+}
+
+var _ access.Reviewer = (*Reviewer)(nil)
+
+// New returns a reviewer. A token must be made for the audience; where that is ""
+// it must be one for the API server itself.
+func New(client kubernetes.Interface, audience string) *Reviewer {
+	return &Reviewer{client, audience}
+}
+
+// Review implements [access.Reviewer].
+func (r *Reviewer) Review(ctx context.Context, token string) (access.User, error) {
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
+	if r.audience != "" {
+		review.Spec.Audiences = []string{r.audience}
+	}
+	got, err := r.client.AuthenticationV1().TokenReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return access.User{}, schemas.Errorf(schemas.CodeUnavailable, "review a token: %w", err)
+	}
+	// An authenticator that does not know audiences leaves them out, so that the
+	// token could be anybody's.
+	if !got.Status.Authenticated || r.audience != "" && !slices.Contains(got.Status.Audiences, r.audience) {
+		return access.User{}, access.ErrUnauthenticated
+	}
+	u := got.Status.User
+	user := access.User{Name: u.Username, UID: u.UID, Groups: u.Groups}
+	for name, values := range u.Extra {
+		if user.Extra == nil {
+			user.Extra = map[string][]string{}
+		}
+		user.Extra[name] = values
+	}
+	return user, nil
+}
+
+// Allows implements [access.Reviewer].
+func (r *Reviewer) Allows(ctx context.Context, u access.User, a access.Action) (bool, error) {
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User: u.Name, UID: u.UID, Groups: u.Groups,
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Group: access.Group, Version: "*", Resource: a.Resource, Verb: a.Verb, Namespace: a.Namespace,
+		},
+	}}
+	for name, values := range u.Extra {
+		if review.Spec.Extra == nil {
+			review.Spec.Extra = map[string]authorizationv1.ExtraValue{}
+		}
+		review.Spec.Extra[name] = values
+	}
+	got, err := r.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return false, schemas.Errorf(schemas.CodeUnavailable, "review a right: %w", err)
+	}
+	return got.Status.Allowed && !got.Status.Denied, nil
+}
