@@ -94,7 +94,16 @@ app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance={{ include "se
 - -log-format=json
 {{- end }}
 {{- if eq $program "standalone" }}
-- --store=file:///var/lib/self-scaling
+- --data=/var/lib/self-scaling
+- --listen=:8080
+- --metrics-listen=:9090
+{{- /* Its flags have two hyphens. */}}
+{{ include "self-scaling.scopeArgs" $root | replace "- -" "- --" }}
+{{- with $root.Values.prometheus.url }}
+- {{ printf "--prometheus=%s" . | quote }}
+- --backfill={{ $root.Values.backfill }}
+{{- end }}
+- --log-format=json
 {{- end }}
 {{- range $v.args }}
 - {{ . | quote }}

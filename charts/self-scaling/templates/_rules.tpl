@@ -5,6 +5,7 @@
 {{- $own := dict -}}
 {{- if eq .Values.mode "standalone" -}}
 {{- $_ := set $watched "standalone" (list "see" "measure" "bind" "tell" "retell" "policies" "manage") -}}
+{{- $_ := set $own "standalone" (list "settings" "tell" "retell") -}}
 {{- else -}}
 {{- $_ := set $watched "inference" (list "see" "bind" "tell") -}}
 {{- if .Values.controller.enabled }}{{ $_ := set $watched "controller" (list "see" "measure" "bind" "tell" "retell" "policies") }}{{ end -}}
@@ -106,7 +107,7 @@
 {{- define "self-scaling.rules.manage" }}
 - apiGroups: [self-scaling.github.io]
   resources: [scalingpolicies]
-  verbs: [get, create, patch]
+  verbs: [create, update]
 {{- end }}
 
 {{- define "self-scaling.rules.restore" }}
