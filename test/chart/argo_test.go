@@ -296,7 +296,7 @@ func TestStepsAndSubmitterAgreeOnTheRun(t *testing.T) {
 			if err := json.Unmarshal([]byte(replaced), &got); err != nil {
 				t.Fatal(err)
 			}
-			want := []string{"-store=$(STORE_URL)", "-run=" + argo.Identity(w), "-log-format=json", "-log-level=info", "-shards-file=/tmp/shards.json", "-now=" + tt.wantNow}
+			want := []string{"-store=$(STORE_URL)", "-run=" + argo.Identity(w), "-log-format=json", "-log-level=info", "-shards-file=/tmp/shards.json", "-run-file=/tmp/run", "-now=" + tt.wantNow}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("arguments (-want +got):\n%s", diff)
 			}
