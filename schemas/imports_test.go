@@ -114,8 +114,10 @@ var linked = map[string][]string{
 	"gorgonia.org/gorgonia/": {"cmd/trainer", "cmd/selfscale"},
 	"github.com/minio/":      {"cmd/collector", "cmd/dataset", "cmd/trainer", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
 	"k8s.io/client-go/":      {"cmd/collector", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
-	"github.com/argoproj/":   {"cmd/controller", "cmd/api"},
-	"gonum.org/v1/plot/":     {"cmd/selfscale"},
+	// The types of everything, see controller/cluster/clientset: not for the steps.
+	"k8s.io/client-go/kubernetes/": {"cmd/controller", "cmd/api", "cmd/selfscale"},
+	"github.com/argoproj/":         {"cmd/controller", "cmd/api"},
+	"gonum.org/v1/plot/":           {"cmd/selfscale"},
 }
 
 // pkg is what is used of go list's answer.
@@ -165,6 +167,8 @@ func TestViolationsAreFound(t *testing.T) {
 			[]string{"workflows/artifact must not import github.com/minio/minio-go/v7/pkg/credentials"}},
 		{"inference must not even link Gorgonia", pkg{ImportPath: "cmd/inference", Name: "main"}, nil, []string{"gorgonia.org/gorgonia/ops/nn"},
 			[]string{"cmd/inference must not link gorgonia.org/gorgonia/ops/nn"}},
+		{"a step must not link what is larger than itself", pkg{ImportPath: "cmd/collector", Name: "main"}, nil, []string{"k8s.io/client-go/rest", "k8s.io/client-go/kubernetes/scheme"},
+			[]string{"cmd/collector must not link k8s.io/client-go/kubernetes/scheme"}},
 		{"the trainer may link it", pkg{ImportPath: "cmd/trainer", Name: "main"}, nil, []string{gorgonia}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -225,14 +229,16 @@ func rule(from string) ([]string, bool) {
 	return nil, false
 }
 
-// owner returns the entry of a table whose library a path belongs to.
+// owner returns the entry of a table whose library a path belongs to, of several
+// the one with the longest name.
 func owner(table map[string][]string, path string) ([]string, bool) {
-	for library, users := range table {
-		if strings.HasPrefix(path+"/", library) {
-			return users, true
+	longest := ""
+	for library := range table {
+		if strings.HasPrefix(path+"/", library) && len(library) > len(longest) {
+			longest = library
 		}
 	}
-	return nil, false
+	return table[longest], longest != ""
 }
 
 func matchesAny(patterns []string, path string) bool {

@@ -17,12 +17,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/flowcontrol"
-	metrics "k8s.io/metrics/pkg/client/clientset/versioned"
 
 	"github.com/self-scaling/self-scaling/schemas"
 )
@@ -37,14 +35,22 @@ const (
 // FieldManager is the name under which everything is written.
 const FieldManager = "self-scaling"
 
-// Client holds the clients of one cluster. They share one connection pool and
-// one limit.
+// Client speaks to one cluster. Its parts share one connection pool and one
+// limit. It knows the types of what is listed by the thousand ([Client.List])
+// and takes all else as it comes; package clientset has the types of everything,
+// which make a program larger by a multiple.
 type Client struct {
-	Kubernetes kubernetes.Interface
-	Metrics    metrics.Interface
-	Metadata   metadata.Interface
-	Dynamic    dynamic.Interface
+	Metadata metadata.Interface
+	Dynamic  dynamic.Interface
+
+	config *rest.Config
+	web    *http.Client
+	typed  rest.Interface
 }
+
+// Config returns the configuration and the client that carries requests, for
+// clients of other kinds.
+func (c *Client) Config() (*rest.Config, *http.Client) { return rest.CopyConfig(c.config), c.web }
 
 // LoadConfig returns the configuration of the cluster that $KUBECONFIG or
 // ~/.kube/config names or, where there is neither, of the cluster that this
@@ -98,16 +104,10 @@ func NewClient(config *rest.Config) (*Client, error) {
 }
 
 func newClient(config *rest.Config, web *http.Client) (c *Client, err error) {
-	// Pods are many: protobuf costs a third of JSON's time and memory.
-	binary := rest.CopyConfig(config)
-	binary.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
-	binary.ContentType = "application/vnd.kubernetes.protobuf"
-	c = &Client{}
-	if c.Kubernetes, err = kubernetes.NewForConfigAndClient(binary, web); err == nil {
-		if c.Metrics, err = metrics.NewForConfigAndClient(binary, web); err == nil {
-			if c.Metadata, err = metadata.NewForConfigAndClient(config, web); err == nil {
-				c.Dynamic, err = dynamic.NewForConfigAndClient(config, web)
-			}
+	c = &Client{config: config, web: web}
+	if c.typed, err = newTyped(config, web); err == nil {
+		if c.Metadata, err = metadata.NewForConfigAndClient(config, web); err == nil {
+			c.Dynamic, err = dynamic.NewForConfigAndClient(config, web)
 		}
 	}
 	if err != nil {

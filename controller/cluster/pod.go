@@ -60,8 +60,8 @@ func (c *Client) Pods(ctx context.Context, scope Scope, restart func(), add func
 		kept := []*Pod(nil) // so that a restart concerns this namespace only
 		err := pages(ctx, "pods", func() { kept = nil }, func(ctx context.Context, opts metav1.ListOptions) (string, error) {
 			opts.FieldSelector = "status.phase!=Succeeded,status.phase!=Failed"
-			list, err := c.Kubernetes.CoreV1().Pods(ns).List(ctx, opts)
-			if err != nil {
+			var list corev1.PodList
+			if err := c.List(ctx, Pods, ns, opts, &list); err != nil {
 				return "", err
 			}
 			for i := range list.Items {

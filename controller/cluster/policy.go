@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/self-scaling/self-scaling/schemas"
@@ -214,6 +215,8 @@ const (
 	futureEntry     = "Future_data"
 )
 
+var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+
 // TrainValues reads the train values from the ConfigMap [TrainValuesName] of a
 // namespace. It is made by [Client.SetTrainValues] and no part of the chart, so
 // that neither a restart nor an upgrade changes it. The steps get its entries as
@@ -222,7 +225,7 @@ const (
 // [schemas.CodeInvalidConfig].
 func (c *Client) TrainValues(ctx context.Context, namespace string) (TrainValues, error) {
 	v := DefaultTrainValues()
-	m, err := c.Kubernetes.CoreV1().ConfigMaps(namespace).Get(ctx, TrainValuesName, metav1.GetOptions{})
+	m, err := c.Dynamic.Resource(configMaps).Namespace(namespace).Get(ctx, TrainValuesName, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return v, nil
 	}
@@ -233,7 +236,7 @@ func (c *Client) TrainValues(ctx context.Context, namespace string) (TrainValues
 		name string
 		to   *int
 	}{{historyEntry, &v.HistoryDays}, {futureEntry, &v.FutureDays}} {
-		text, ok := m.Data[e.name]
+		text, ok, _ := unstructured.NestedString(m.Object, "data", e.name) // the API server knows no other data
 		if !ok {
 			continue
 		}
@@ -273,6 +276,6 @@ func (c *Client) SetTrainValues(ctx context.Context, namespace string, v TrainVa
 		return schemas.WithCode(schemas.CodeInternal, err)
 	}
 	force := true
-	_, err = c.Kubernetes.CoreV1().ConfigMaps(namespace).Patch(ctx, TrainValuesName, types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
+	_, err = c.Dynamic.Resource(configMaps).Namespace(namespace).Patch(ctx, TrainValuesName, types.ApplyPatchType, data, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
 	return Error("set ConfigMap "+namespace+"/"+TrainValuesName, err)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -73,8 +74,8 @@ type parent struct {
 func (w *workloads) list(ctx context.Context, namespaces []string) error {
 	for _, ns := range namespaces {
 		err := pages(ctx, "deployments", func() {}, func(ctx context.Context, opts metav1.ListOptions) (string, error) {
-			list, err := w.client.Kubernetes.AppsV1().Deployments(ns).List(ctx, opts)
-			if err != nil {
+			var list appsv1.DeploymentList
+			if err := w.client.List(ctx, Deployments, ns, opts, &list); err != nil {
 				return "", err
 			}
 			for i := range list.Items {
@@ -87,8 +88,8 @@ func (w *workloads) list(ctx context.Context, namespaces []string) error {
 			return err
 		}
 		err = pages(ctx, "statefulsets", func() {}, func(ctx context.Context, opts metav1.ListOptions) (string, error) {
-			list, err := w.client.Kubernetes.AppsV1().StatefulSets(ns).List(ctx, opts)
-			if err != nil {
+			var list appsv1.StatefulSetList
+			if err := w.client.List(ctx, StatefulSets, ns, opts, &list); err != nil {
 				return "", err
 			}
 			for i := range list.Items {
@@ -204,18 +205,18 @@ func (w *workloads) kind(ctx context.Context, apiVersion, kind string) (kindInfo
 	kinds, ok := w.resources[apiVersion]
 	if !ok {
 		kinds = map[string]kindInfo{}
-		list, err := w.client.Kubernetes.Discovery().ServerResourcesForGroupVersion(apiVersion)
+		list, err := w.client.Resources(ctx, apiVersion)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return kindInfo{}, Error("discover "+apiVersion, err)
 		}
 		if err == nil {
 			scales := map[string]bool{}
-			for _, r := range list.APIResources {
+			for _, r := range list {
 				if name, ok := strings.CutSuffix(r.Name, "/scale"); ok {
 					scales[name] = true
 				}
 			}
-			for _, r := range list.APIResources {
+			for _, r := range list {
 				if !strings.Contains(r.Name, "/") {
 					kinds[r.Kind] = kindInfo{resource: r.Name, scale: scales[r.Name]}
 				}

@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/framework"
@@ -90,6 +92,7 @@ func (e *Events) add(kind, reason string, change Change, message string) {
 	sum := sha256.Sum256([]byte(strings.Join([]string{e.run, change.Component.String(), spell(change.Before), spell(change.After)}, "\n")))
 	at := metav1.NewTime(e.now)
 	e.pending = append(e.pending, &corev1.Event{
+		TypeMeta:       metav1.TypeMeta{APIVersion: "v1", Kind: "Event"},
 		ObjectMeta:     metav1.ObjectMeta{Namespace: about.Namespace, Name: about.Name + "." + hex.EncodeToString(sum[:8])},
 		InvolvedObject: *about,
 		Reason:         reason,
@@ -115,7 +118,11 @@ func (e *Events) Send(ctx context.Context) (sent, passed int, err error) {
 	pending := e.pending
 	e.pending = nil
 	for _, event := range pending {
-		_, err := e.writer.client.Kubernetes.CoreV1().Events(event.Namespace).Create(ctx, event, metav1.CreateOptions{FieldManager: cluster.FieldManager})
+		fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(event)
+		if err == nil {
+			_, err = e.writer.client.Dynamic.Resource(corev1.SchemeGroupVersion.WithResource("events")).Namespace(event.Namespace).
+				Create(ctx, &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{FieldManager: cluster.FieldManager})
+		}
 		switch {
 		case err == nil:
 			sent++

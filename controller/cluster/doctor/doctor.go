@@ -16,8 +16,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	metricsv1beta1 "k8s.io/metrics/pkg/apis/metrics/v1beta1"
 
 	"github.com/self-scaling/self-scaling/controller/cluster"
+	"github.com/self-scaling/self-scaling/controller/cluster/clientset"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/schemas/v1alpha1"
 )
@@ -83,7 +86,11 @@ func Examine(ctx context.Context, client *cluster.Client, o Options, found func(
 	if len(o.Keys) == 0 {
 		o.Keys = DefaultKeys()
 	}
-	e := &examination{client, o}
+	all, err := clientset.For(client)
+	if err != nil {
+		return err
+	}
+	e := &examination{client, all, o}
 	reachable := e.server(ctx)
 	found(reachable)
 	if reachable.Verdict == Failure && ctx.Err() == nil {
@@ -102,6 +109,7 @@ func Examine(ctx context.Context, client *cluster.Client, o Options, found func(
 
 type examination struct {
 	client *cluster.Client
+	all    kubernetes.Interface
 	Options
 }
 
@@ -116,7 +124,7 @@ func unasked(check string, err error) Finding {
 
 func (e *examination) server(context.Context) Finding {
 	const check = "Kubernetes"
-	v, err := e.client.Kubernetes.Discovery().ServerVersion()
+	v, err := e.all.Discovery().ServerVersion()
 	if err != nil {
 		return Finding{check, Failure, "the API server does not answer: " + err.Error(), "check the kubeconfig and its context with: kubectl version"}
 	}
@@ -132,7 +140,7 @@ func (e *examination) server(context.Context) Finding {
 
 // serves says which of the resources a group version does not have.
 func (e *examination) serves(gv schema.GroupVersion, resources ...string) (missing []string, err error) {
-	list, err := e.client.Kubernetes.Discovery().ServerResourcesForGroupVersion(gv.String())
+	list, err := e.all.Discovery().ServerResourcesForGroupVersion(gv.String())
 	if apierrors.IsNotFound(err) {
 		return resources, nil
 	}
@@ -162,7 +170,8 @@ func (e *examination) autoscaling(context.Context) Finding {
 func (e *examination) metrics(ctx context.Context) Finding {
 	const check = "metrics API"
 	const remedy = "install metrics-server, and see that `kubectl top pods` answers; without it the HPA does not scale either"
-	list, err := e.client.Metrics.MetricsV1beta1().PodMetricses(metav1.NamespaceAll).List(ctx, metav1.ListOptions{Limit: 1})
+	var list metricsv1beta1.PodMetricsList
+	err := e.client.List(ctx, cluster.PodMetrics, metav1.NamespaceAll, metav1.ListOptions{Limit: 1}, &list)
 	switch {
 	case apierrors.IsForbidden(err):
 		return unasked(check, err)
@@ -216,7 +225,7 @@ func (e *examination) argo(ctx context.Context) Finding {
 	if len(missing) > 0 {
 		return Finding{check, Warning, "the API server does not serve " + strings.Join(missing, ", ") + " of argoproj.io", "install Argo Workflows 4.1 or 3.7" + alternative}
 	}
-	list, err := e.client.Kubernetes.AppsV1().Deployments(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
+	list, err := e.all.AppsV1().Deployments(metav1.NamespaceAll).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return unasked(check, err)
 	}
@@ -236,7 +245,7 @@ func (e *examination) argo(ctx context.Context) Finding {
 func (e *examination) secret(ctx context.Context) Finding {
 	const check = "store credentials"
 	name := e.Namespace + "/" + e.Secret
-	s, err := e.client.Kubernetes.CoreV1().Secrets(e.Namespace).Get(ctx, e.Secret, metav1.GetOptions{})
+	s, err := e.all.CoreV1().Secrets(e.Namespace).Get(ctx, e.Secret, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return Finding{check, Failure, "there is no Secret " + name,
@@ -259,11 +268,11 @@ func (e *examination) secret(ctx context.Context) Finding {
 
 func (e *examination) deployments(ctx context.Context) Finding {
 	const check = "installation"
-	list, err := e.client.Kubernetes.AppsV1().Deployments(e.Namespace).List(ctx, metav1.ListOptions{LabelSelector: partOf})
+	list, err := e.all.AppsV1().Deployments(e.Namespace).List(ctx, metav1.ListOptions{LabelSelector: partOf})
 	if err != nil {
 		return unasked(check, err)
 	}
-	sets, err := e.client.Kubernetes.AppsV1().StatefulSets(e.Namespace).List(ctx, metav1.ListOptions{LabelSelector: partOf})
+	sets, err := e.all.AppsV1().StatefulSets(e.Namespace).List(ctx, metav1.ListOptions{LabelSelector: partOf})
 	if err != nil {
 		return unasked(check, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/controller"
 	"github.com/self-scaling/self-scaling/controller/cluster"
+	"github.com/self-scaling/self-scaling/controller/cluster/clientset"
 	"github.com/self-scaling/self-scaling/schemas/v1alpha1"
 )
 
@@ -25,15 +26,19 @@ type Events struct {
 
 // NewEvents returns what tells of changes. Pod and namespace are those of the program.
 // Stop it after use.
-func NewEvents(o *Oversight, namespace, pod string) *Events {
+func NewEvents(o *Oversight, namespace, pod string) (*Events, error) {
+	all, err := clientset.For(o.client)
+	if err != nil {
+		return nil, err
+	}
 	broadcaster := record.NewBroadcaster()
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: o.client.Kubernetes.CoreV1().Events("")})
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: all.CoreV1().Events("")})
 	return &Events{
 		oversight:   o,
 		pod:         corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: cmp.Or(pod, "controller")},
 		broadcaster: broadcaster,
 		recorder:    broadcaster.NewRecorder(runtime.NewScheme(), corev1.EventSource{Component: cluster.FieldManager}),
-	}
+	}, nil
 }
 
 // Notify tells of a change. It does not wait for the API server.

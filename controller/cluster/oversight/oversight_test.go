@@ -337,7 +337,10 @@ func TestStatus(t *testing.T) {
 func TestEventsAreAboutThePolicyOrThePod(t *testing.T) {
 	f := start(t, workload("shop", "web", "")+policy("shop", "mode: Auto"))
 	f.discover()
-	e := oversight.NewEvents(f.Oversight, "self-scaling", "controller-1")
+	e, err := oversight.NewEvents(f.Oversight, "self-scaling", "controller-1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer e.Stop()
 	e.Notify(controller.Notice{Namespace: "default", Service: "shop", Warning: true, Reason: "Conflict", Message: strings.Repeat("ü", 1000)})
 	e.Notify(controller.Notice{Reason: "RunFailed", Message: "run a failed"})

@@ -152,8 +152,8 @@ func (p *pod) port() string {
 
 // pods returns the Ready pods that sample, by name.
 func (r *Remote) pods(ctx context.Context) ([]pod, error) {
-	list, err := r.client.Kubernetes.CoreV1().Pods(r.opts.Namespace).List(ctx, metav1.ListOptions{LabelSelector: r.opts.Selector})
-	if err != nil {
+	var list corev1.PodList
+	if err := r.client.List(ctx, cluster.Pods, r.opts.Namespace, metav1.ListOptions{LabelSelector: r.opts.Selector}, &list); err != nil {
 		return nil, cluster.Error("find the controller's pods in namespace "+r.opts.Namespace, err)
 	}
 	var out []pod

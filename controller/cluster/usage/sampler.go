@@ -254,8 +254,8 @@ func (s *Sampler) metrics(ctx context.Context, visit func(*metricsv1beta1.PodMet
 	for _, ns := range namespaces {
 		opts := metav1.ListOptions{Limit: cluster.PageSize}
 		for {
-			list, err := s.client.Metrics.MetricsV1beta1().PodMetricses(ns).List(ctx, opts)
-			if err != nil {
+			var list metricsv1beta1.PodMetricsList
+			if err := s.client.List(ctx, cluster.PodMetrics, ns, opts, &list); err != nil {
 				return cluster.Error("list metrics of pods", err)
 			}
 			for i := range list.Items {
