@@ -12,9 +12,11 @@ OUT ?= selfscale-demo
 FUZZTIME ?= 10s
 # Which benchmarks run.
 BENCH ?= .
+# Where screenshots of the web page go.
+SHOTS ?= bin/page
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-race test-minio test-oracle test-modules test-demo lint verify cluster cluster-down images images-twice e2e e2e-faults e2e-scale fuzz bench build demo generate clean
+.PHONY: help test test-race test-minio test-oracle test-modules test-demo test-page lint verify cluster cluster-down images images-twice e2e e2e-faults e2e-scale fuzz bench build demo generate clean
 
 ##@ Everyday
 
@@ -60,6 +62,10 @@ test-modules: ## run the tests of the modules below this one that have their own
 
 test-demo: ## run the demonstration and hold its figures to what is promised
 	$(GO) test -count=1 -timeout 30m -tags demo -v ./test/demo
+
+test-page: ## drive the web page in Chromium (installed if missing on Debian); screenshots go to SHOTS=bin/page
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
+	cd test/page && $(GO) test -count=1 -timeout 40m -tags page -v . -args -screenshots '$(abspath $(SHOTS))'
 
 cluster: ## run a real Kubernetes of one node, with ARGO=v4.1.4 or v3.7.18 (Debian, root)
 	@ARGO='$(ARGO)' $(GO) run ./test/cluster up
