@@ -58,6 +58,7 @@ var ours = map[string][]string{
 	"jobs/trainer/ladder":    {"schemas"},
 	"jobs/trainer/bank":      {"schemas", "jobs/trainer/orderstat"},
 	"jobs/trainer/network":   {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
+	"jobs/trainer/hedge":     {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 	"jobs/trainer/fit":       {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 
 	// The loop, over interfaces: no client of a cluster.
@@ -70,7 +71,7 @@ var ours = map[string][]string{
 	"controller/framework/runtime": {"schemas", "controller/framework", "controller/replicas"},
 	"controller/plugins":           {"schemas", "controller/framework/...", "controller/replicas", "controller/plugins/...", "jobs/trainer/bank", "jobs/trainer/ladder"},
 	// The plugins that learn use the arithmetic of the trainer, not the step.
-	"controller/plugins/learned": {"schemas", "controller/framework", "controller/framework/runtime", "jobs/trainer/ladder", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
+	"controller/plugins/learned": {"schemas", "controller/framework", "controller/framework/runtime", "jobs/trainer/ladder", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network", "jobs/trainer/hedge"},
 	"controller/plugins/almanac": {"schemas", "controller/framework", "jobs/calendar"},
 	"controller/replicas":        {"schemas"}, // arithmetic only
 	"controller/cluster":         {"schemas", "schemas/v1alpha1", "controller/framework", "controller/plugins/manifest", "jobs/collector", "controller/cluster/..."},

@@ -1,12 +1,16 @@
 package schemas
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Names of the forecasters, as profiles, scores and forecasts spell them.
 const (
 	SeasonalNaive = "SeasonalNaive"
 	Bank          = "Bank"
 	Network       = "Network"
+	Hedge         = "Hedge"
 )
 
 // Model is what the trainer learned from one shard of a dataset.
@@ -51,6 +55,36 @@ type SeriesScore struct {
 	// Errors holds, per forecaster, one error a band (see [Bands]). A band in
 	// which a forecaster could not be tried is absent (null).
 	Errors map[string][]*BandError `json:"errors"`
+	// Record holds, per band, how the forecasters have done over the last days. It
+	// is absent where they could not be compared.
+	Record []BandRecord `json:"record,omitempty"`
+}
+
+// BandRecord is how the forecasters have done on one series over one band of the
+// horizon, day after day, and what follows from it for their mixture.
+type BandRecord struct {
+	// Loss is each forecaster's pinball loss over the mean of all, the newest day
+	// counting most.
+	Loss map[string]float64 `json:"loss,omitempty"`
+	// Days is the number of days that were compared, and Lost on how many of them,
+	// up to the newest, the network was worse than the best of the others.
+	Days int `json:"days"`
+	Lost int `json:"lost"`
+	// Lower and Upper are the logarithms of the factors that the spread below and
+	// above the median is multiplied with.
+	Lower float64 `json:"lower"`
+	Upper float64 `json:"upper"`
+	// Covered holds how many of Steps steps lay at or below the quantiles of 80, 90
+	// and 95 % of the mixture, the newest day counting most.
+	Covered [3]float64 `json:"covered"`
+	Steps   float64    `json:"steps"`
+}
+
+// Clone returns a copy that shares nothing.
+func (r *BandRecord) Clone() BandRecord {
+	out := *r
+	out.Loss = maps.Clone(r.Loss)
+	return out
 }
 
 // BandError is one forecaster's error over one band of the horizon, in cores or

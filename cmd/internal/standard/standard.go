@@ -45,7 +45,7 @@ func Profile(name string) (runtime.Profile, error) {
 	if err != nil {
 		return runtime.Profile{}, err
 	}
-	known := append(plugins.NewRegistry().Names(), schemas.Bank, schemas.Network)
+	known := append(plugins.NewRegistry().Names(), schemas.Bank, schemas.Network, schemas.Hedge)
 	for _, p := range profile.Plugins {
 		if !slices.Contains(known, p) {
 			slices.Sort(known)

@@ -1,7 +1,8 @@
 // Package learned holds the forecast plugins that learn: Bank, which weighs
-// simple candidates by how each did of late on the very component, and Network,
-// which corrects the Bank by what a trained network has seen on all of them.
-// Both leave their backtest errors for the plugins that score.
+// simple candidates by how each did of late on the very component, Network, which
+// weighs them by what a trained network has seen on all of them, and Hedge, which
+// mixes these two and seasonal naive by how they did over the last days. They
+// leave their backtest errors for the plugins that score.
 package learned
 
 import (
@@ -73,7 +74,31 @@ func (*Network) Name() string { return schemas.Network }
 
 // Forecast implements [framework.ForecastPlugin].
 func (p *Network) Forecast(_ context.Context, state *framework.CycleState, c *framework.Candidate, r schemas.Resource, steps int) (*schemas.Forecast, *framework.Status) {
-	shelf := p.models.find(c.Component, r)
+	n, status := networkOf(state, p.models, c, r, steps, p.season)
+	if !status.IsSuccess() {
+		return nil, status
+	}
+	framework.WriteBacktestErrors(state, r, schemas.Network, n.errors)
+	framework.WriteModel(state, schemas.Network, n.model.WeightsSum)
+	return n.forecast, status
+}
+
+// answer is what the network says about one resource of a component.
+type answer struct {
+	analysis *analysis
+	model    *schemas.Model
+	forecast *schemas.Forecast
+	errors   framework.BacktestErrors
+}
+
+type answerKey struct {
+	resource schemas.Resource
+}
+
+// networkOf returns what the network says. The first that asks has it made, and
+// the next finds it in the cycle state.
+func networkOf(state *framework.CycleState, models *Library, c *framework.Candidate, r schemas.Resource, steps, season int) (*answer, *framework.Status) {
+	shelf := models.find(c.Component, r)
 	if shelf == nil || shelf.weights == nil {
 		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, "no trained network has been accepted yet")
 	}
@@ -81,20 +106,23 @@ func (p *Network) Forecast(_ context.Context, state *framework.CycleState, c *fr
 	if s != nil && s.Step != shelf.model.Step {
 		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, fmt.Sprintf("the network was trained on steps of %s, but %s has %s", shelf.model.Step, r, s.Step))
 	}
-	if status := climb(schemas.Network, c, r, p.season); !status.IsSuccess() {
+	if status := climb(schemas.Network, c, r, season); !status.IsSuccess() {
 		return nil, status
 	}
-	a, status := analyse(state, c, r, steps, p.season)
+	a, status := analyse(state, c, r, steps, season)
 	if !status.IsSuccess() {
 		return nil, status
+	}
+	if v, ok := state.Read(answerKey{r}); ok {
+		return v.(*answer), nil
 	}
 	f, ok := a.forecast(shelf.weights)
 	if !ok {
 		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, fmt.Sprintf("the network has no finite answer for %s", r))
 	}
-	own := p.models.scores[seriesKey{c.Component, r, schemas.Mean}].errors
-	peak := p.models.scores[seriesKey{c.Component, r, schemas.Peak}].errors
-	errors := framework.BacktestErrors{}
+	n := &answer{analysis: a, model: shelf.model, forecast: f, errors: framework.BacktestErrors{}}
+	own := models.scores[seriesKey{c.Component, r, schemas.Mean}].errors
+	peak := models.scores[seriesKey{c.Component, r, schemas.Peak}].errors
 	for b, w := range a.mean.Weights {
 		e, ok := a.bankError(b)
 		if !ok {
@@ -104,11 +132,10 @@ func (p *Network) Forecast(_ context.Context, state *framework.CycleState, c *fr
 		if a.peaks != nil && b < len(a.peaks.Weights) {
 			ratio = math.Sqrt(ratio * shelf.ratioFor(peak, b))
 		}
-		errors[w.Band] = e * ratio
+		n.errors[w.Band] = e * ratio
 	}
-	framework.WriteBacktestErrors(state, r, schemas.Network, errors)
-	framework.WriteModel(state, schemas.Network, shelf.model.WeightsSum)
-	return f, nil
+	state.Write(answerKey{r}, n)
+	return n, nil
 }
 
 // analysis is what Bank and Network both need of one resource of a component.
@@ -118,6 +145,8 @@ type analysis struct {
 	status *framework.Status
 	series *schemas.Series
 	steps  int
+	period int
+	bank   *schemas.Forecast // nil until it is asked for
 	mean   *network.Window
 	peaks  *network.Window // nil where peaks are not known
 	max    *schemas.Series
@@ -136,14 +165,15 @@ func analyse(state *framework.CycleState, c *framework.Candidate, r schemas.Reso
 		// is not needed any more, and a run has many components.
 		for _, other := range schemas.Resources() {
 			state.Delete(analysisKey{other})
+			state.Delete(answerKey{other})
 		}
 		state.Write(analysisKey{r}, a)
 	}
-	a.once.Do(func() { a.status = a.make(c.Series[r], r, steps, season) })
+	a.once.Do(func() { a.status = a.prepare(c.Series[r], r, steps, season) })
 	return a, a.status
 }
 
-func (a *analysis) make(s *schemas.Series, r schemas.Resource, steps, season int) *framework.Status {
+func (a *analysis) prepare(s *schemas.Series, r schemas.Resource, steps, season int) *framework.Status {
 	if s == nil || s.LastValid() < 0 {
 		return framework.NewStatus(framework.Rejected, schemas.InsufficientData, fmt.Sprintf("%s was never measured", r))
 	}
@@ -154,6 +184,7 @@ func (a *analysis) make(s *schemas.Series, r schemas.Resource, steps, season int
 	if period == 0 {
 		period = schemas.StepsPerDay(s.Step)
 	}
+	a.period = period
 	var ok bool
 	if a.mean, ok = window(s, period, steps); !ok {
 		return framework.NewStatus(framework.Rejected, schemas.InsufficientData, fmt.Sprintf("%s has too few measured buckets to try the bank's candidates out", r))
@@ -179,7 +210,20 @@ var bankHistories = sync.Pool{New: func() any { return bank.NewHistory(nil, 1, 0
 
 var forecasters = sync.Pool{New: func() any { return network.NewForecaster(schemas.DefaultLevels()) }}
 
+// forecast returns the forecast of the bank where weights is nil, else that of the
+// network.
 func (a *analysis) forecast(weights *network.Weights) (*schemas.Forecast, bool) {
+	if weights == nil && a.bank != nil {
+		return a.bank, true
+	}
+	f, ok := a.make(weights)
+	if weights == nil && ok {
+		a.bank = f
+	}
+	return f, ok
+}
+
+func (a *analysis) make(weights *network.Weights) (*schemas.Forecast, bool) {
 	fc := forecasters.Get().(*network.Forecaster)
 	defer forecasters.Put(fc)
 	f, ok := fc.Forecast(a.mean, a.series, a.steps, weights)
@@ -227,6 +271,7 @@ func Factories(models *Library, season int) runtime.Registry {
 	}
 	return runtime.Registry{
 		schemas.Bank:    func(args []byte) (framework.Plugin, error) { return NewBank(season), none(args) },
+		schemas.Hedge:   func(args []byte) (framework.Plugin, error) { return NewHedge(models, season), none(args) },
 		schemas.Network: func(args []byte) (framework.Plugin, error) { return NewNetwork(models, season), none(args) },
 	}
 }

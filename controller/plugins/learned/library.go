@@ -30,6 +30,7 @@ type seriesKey struct {
 type scored struct {
 	shelf  *shelf
 	errors map[string][]*schemas.BandError
+	record []schemas.BandRecord
 }
 
 // NewLibrary returns a library without models.
@@ -41,7 +42,7 @@ func (l *Library) Add(m *schemas.Model, weights *network.Weights) {
 	s := &shelf{model: m, weights: weights, ratio: typicalRatios(m)}
 	l.shelves = append(l.shelves, s)
 	for _, sc := range m.Scores {
-		l.scores[seriesKey{sc.Component, sc.Resource, sc.Statistic}] = scored{s, sc.Errors}
+		l.scores[seriesKey{sc.Component, sc.Resource, sc.Statistic}] = scored{s, sc.Errors, sc.Record}
 	}
 }
 

