@@ -58,7 +58,7 @@ var ours = map[string][]string{
 	"jobs/trainer/ladder":    {"schemas"},
 	"jobs/trainer/bank":      {"schemas", "jobs/trainer/orderstat"},
 	"jobs/trainer/network":   {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
-	"jobs/trainer/hedge":     {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
+	"jobs/trainer/hedge":     {"schemas", "jobs/trainer/bank", "jobs/trainer/network"},
 	"jobs/trainer/fit":       {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 
 	// The loop, over interfaces: no client of a cluster.

@@ -316,7 +316,7 @@ func TestProfilesThatComeWithTheProgram(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), `unknown plugin "Bank"`) {
 				t.Errorf("New error = %v, want one about Bank", err)
 			}
-			profile.Plugins = slices.DeleteFunc(profile.Plugins, func(p string) bool { return p == schemas.Bank || p == schemas.Network })
+			profile.Plugins = slices.DeleteFunc(profile.Plugins, func(p string) bool { return p == schemas.Bank || p == schemas.Network || p == schemas.Hedge })
 			if _, err = runtime.New(plugins.NewRegistry(), profile, runtime.Options{ForecastOnly: true}); err != nil {
 				t.Error(err)
 			}

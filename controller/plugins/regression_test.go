@@ -42,7 +42,7 @@ func newFramework(t *testing.T, extra ...framework.Plugin) *runtime.Framework {
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile.Plugins = slices.DeleteFunc(profile.Plugins, func(p string) bool { return p == schemas.Bank || p == schemas.Network })
+	profile.Plugins = slices.DeleteFunc(profile.Plugins, func(p string) bool { return p == schemas.Bank || p == schemas.Network || p == schemas.Hedge })
 	f, err := runtime.New(plugins.NewRegistry(), profile, runtime.Options{Plugins: append(extra, manifest.New(nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestRegressionNilOrNaNModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		profile.Plugins = slices.DeleteFunc(profile.Plugins, func(p string) bool {
-			return p == schemas.Bank || p == schemas.Network || p == schemas.SeasonalNaive
+			return p == schemas.Bank || p == schemas.Network || p == schemas.Hedge || p == schemas.SeasonalNaive
 		})
 		for _, tt := range []struct {
 			value float64

@@ -125,7 +125,7 @@ func (s *scenario) check(err error) {
 func (s *scenario) profile(name string, args []string) string {
 	p, err := plugins.Profile(name)
 	s.check(err)
-	p.Plugins = slices.DeleteFunc(p.Plugins, func(p string) bool { return p == schemas.Bank || p == schemas.Network })
+	p.Plugins = slices.DeleteFunc(p.Plugins, func(p string) bool { return p == schemas.Bank || p == schemas.Network || p == schemas.Hedge })
 	for _, a := range args {
 		plugin, value, _ := strings.Cut(a, "=")
 		p.Args[plugin] = []byte(value)

@@ -104,7 +104,7 @@ func TestTheLadderOfHistory(t *testing.T) {
 		},
 		{
 			name: "three days: the network takes part", usage: since(now.Add(-3*day), lively), reason: schemas.FloorRaised, rung: schemas.RungNetwork,
-			least: 17, most: 20, by: []string{schemas.SeasonalNaive, schemas.Bank, schemas.Network}, medians: map[int]float64{at(9): 6, at(20): 1},
+			least: 17, most: 20, by: []string{schemas.SeasonalNaive, schemas.Bank, schemas.Network, schemas.Hedge}, medians: map[int]float64{at(9): 6, at(20): 1},
 		},
 		{
 			name: "eight days: last week counts", usage: since(now.Add(-8*day), lively), reason: schemas.FloorRaised, rung: schemas.RungWeek,

@@ -31,6 +31,8 @@ type sampler struct {
 	levels []float64
 	// holdout is how many of the newest steps are kept for validation.
 	holdout int
+	// tries is how many origins of the newest steps are validated on.
+	tries int
 	// windows is how many training windows one series contributes at most.
 	windows int
 	// validation is how many validation examples it contributes at most, or two
@@ -120,13 +122,13 @@ func (s *sampler) validate(ctx context.Context, targets []target) (*fit.Rows, er
 }
 
 // holdoutOrigins returns the origins that are judged on the newest steps: the
-// one that sees a whole holdout ahead, and one every two hours after it.
+// one that sees a whole holdout ahead, and others after it.
 func (s *sampler) holdoutOrigins(n int) []int {
 	var out []int
 	if n < s.holdout+s.period {
 		return nil
 	}
-	for at := n - s.holdout; at <= n-4; at += max(1, s.period/12) {
+	for at := n - s.holdout; at <= n-4; at += max(1, s.period/s.tries) {
 		out = append(out, at)
 	}
 	return out

@@ -28,6 +28,9 @@ type Options struct {
 	Fit                   fit.Options
 	// Initial is the network to go on from, nil to start from the bank.
 	Initial *network.Weights
+	// Before is the model of the training before, whose records are gone on with,
+	// nil where there is none.
+	Before *schemas.Model
 	// CodeVersion is recorded in the model.
 	CodeVersion string
 }
@@ -88,6 +91,7 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 	}
 	sm := &sampler{
 		period: m.Period, levels: levels, holdout: m.Period,
+		tries:   max(4, min(12, totalTries/len(targets))),
 		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), validation: max(24, totalValidation/len(targets)), seed: o.Fit.Seed,
 	}
 	// The trainer judges on the newest day, so that it needs one day to judge, one
@@ -120,7 +124,11 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 			m.Verdict = fmt.Sprintf("not accepted: pinball loss on the newest day %.4f is not clearly below the bank's %.4f", res.Loss, res.BankLoss)
 		}
 	}
-	if m.Scores, err = sm.score(ctx, targets, weights); err != nil {
+	served := o.Initial
+	if served == nil {
+		served = weights // as if it had been there before
+	}
+	if m.Scores, err = sm.score(ctx, targets, weights, served, o.Before); err != nil {
 		return nil, nil, err
 	}
 	if weights != nil {
@@ -137,6 +145,10 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 // acceptBelow is the share of the bank's loss that a network must stay below. One
 // day is a small sample, and the bank needs no network.
 const acceptBelow = 0.995
+
+// totalTries bounds the origins on the newest day from which the examples of a
+// shard's validation are taken.
+const totalTries = 2048
 
 // totalValidation bounds the validation examples of a shard.
 const totalValidation = 1 << 15

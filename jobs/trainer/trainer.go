@@ -10,7 +10,6 @@ import (
 	"github.com/self-scaling/self-scaling/jobs/calendar"
 	"github.com/self-scaling/self-scaling/jobs/datasets"
 	"github.com/self-scaling/self-scaling/jobs/models"
-	"github.com/self-scaling/self-scaling/jobs/trainer/network"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 )
@@ -60,7 +59,7 @@ func (c Config) train(ctx context.Context, env jobs.Env) error {
 		return err
 	}
 	if before != nil {
-		o.Initial = before
+		o.Initial, o.Before = before.Weights, before.Model
 		in, err := head.Input()
 		if err != nil {
 			return err
@@ -123,10 +122,10 @@ func span(histories []schemas.History) (from, to time.Time) {
 	return from, to
 }
 
-// before returns the weights that the shard was last accepted with, nil where
+// before returns the model that the shard was last accepted with, nil where
 // there are none, or where they cannot be read or gone on from: training then
 // begins anew.
-func (c Config) before(ctx context.Context, env jobs.Env) (*network.Weights, artifact.Head, error) {
+func (c Config) before(ctx context.Context, env jobs.Env) (*models.Trained, artifact.Head, error) {
 	trained, head, err := models.Latest(ctx, env.Store)
 	if err != nil {
 		if schemas.CodeOf(err) == schemas.CodeUnavailable {
@@ -139,7 +138,7 @@ func (c Config) before(ctx context.Context, env jobs.Env) (*network.Weights, art
 	}
 	for _, t := range trained {
 		if t.Shard == env.Shard && t.Weights != nil {
-			return t.Weights, head, nil
+			return &t, head, nil
 		}
 	}
 	return nil, artifact.Head{}, nil

@@ -36,6 +36,20 @@ const LossLevel = 0.8
 // Exponent is the power of the inverse error that makes a weight.
 const Exponent = 12
 
+// tiny keeps an error of nothing from being compared with itself.
+const tiny = 1e-12
+
+// Caution returns what a candidate's error is multiplied with before it is compared
+// with that of others: a little more than 1 for those that repeat a single day,
+// with all that happened on it, so that of equals the others are preferred.
+func (c Candidate) Caution() float64 {
+	switch c {
+	case Yesterday, YesterdayDrift, YesterdayLevel, LastWeek, WeekLevel, WeekDrift:
+		return 1.03
+	}
+	return 1
+}
+
 // leastWeight is what a candidate must count for, beside the best one, to count
 // at all.
 const leastWeight = 1e-3
@@ -213,14 +227,16 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 	if math.IsInf(best, 1) {
 		return w
 	}
+	least := math.Inf(1)
+	for c, e := range w.Error {
+		if e == e {
+			least = min(least, (e+tiny)*Candidate(c).Caution())
+		}
+	}
 	sum := 0.0
 	for c, e := range w.Error {
-		switch {
-		case e != e:
-		case e == best:
-			w.Weight[c] = 1
-		case best > 0:
-			x := best / e
+		if e == e {
+			x := least / ((e + tiny) * Candidate(c).Caution())
 			x *= x * x
 			x *= x
 			if x *= x; x >= leastWeight { // to the power of Exponent

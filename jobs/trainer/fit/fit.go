@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"gorgonia.org/gorgonia"
 	"gorgonia.org/tensor"
 
@@ -59,7 +62,8 @@ type Options struct {
 	LearningRate float64 // of Adam, falling to zero as a cosine
 	Seeds        int     // networks that are trained, and whose mean is taken
 	Seed         uint64  // of the first of them
-	// Progress, if not nil, is called after each epoch with the validation loss.
+	// Progress, if not nil, is called after each epoch of each network with the
+	// validation loss, by one goroutine at a time.
 	Progress func(epoch, epochs int, loss float64)
 }
 
@@ -94,14 +98,30 @@ func Train(ctx context.Context, train, validate *Rows, levels []float64, initial
 		return nil, schemas.Errorf(schemas.CodeInvalidData, "training needs at least 1 example, but has none")
 	}
 	res := &Result{BankLoss: Loss(nil, levels, validate), InitialLoss: Loss(initial, levels, validate)}
-	var trained []*network.Weights
-	for k := range max(1, o.Seeds) {
-		w, steps, err := train1(ctx, train, validate, levels, initial, o, k)
-		if err != nil {
-			return nil, err
+	seeds := max(1, o.Seeds)
+	trained, steps := make([]*network.Weights, seeds), make([]int, seeds)
+	var mu sync.Mutex
+	epochs := 0
+	done := func(loss float64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if epochs++; o.Progress != nil {
+			o.Progress(epochs, seeds*o.Epochs, loss)
 		}
-		trained = append(trained, w)
-		res.Steps += steps
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for k := range seeds {
+		g.Go(func() (err error) {
+			trained[k], steps[k], err = train1(ctx, train, validate, levels, initial, o, k, done)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, n := range steps {
+		res.Steps += n
 	}
 	if initial == nil {
 		res.Weights = network.Join(trained...)
@@ -113,7 +133,7 @@ func Train(ctx context.Context, train, validate *Rows, levels []float64, initial
 }
 
 // train1 trains the k-th network and returns the weights of its best epoch.
-func train1(ctx context.Context, train, validate *Rows, levels []float64, initial *network.Weights, o Options, k int) (*network.Weights, int, error) {
+func train1(ctx context.Context, train, validate *Rows, levels []float64, initial *network.Weights, o Options, k int, done func(loss float64)) (*network.Weights, int, error) {
 	rng := rand.New(rand.NewPCG(o.Seed+uint64(k), 0x5e1f5ca1e))
 	w := initial
 	if w == nil {
@@ -132,7 +152,7 @@ func train1(ctx context.Context, train, validate *Rows, levels []float64, initia
 	}
 	best, least := w.Clone(), Loss(w, levels, validate)
 	total, steps := perEpoch*o.Epochs, 0
-	for epoch := range o.Epochs {
+	for range o.Epochs {
 		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for b := range perEpoch {
 			if err := ctx.Err(); err != nil {
@@ -150,9 +170,7 @@ func train1(ctx context.Context, train, validate *Rows, levels []float64, initia
 		if loss < least {
 			least, best = loss, w.Clone()
 		}
-		if o.Progress != nil {
-			o.Progress(k*o.Epochs+epoch+1, max(1, o.Seeds)*o.Epochs, loss)
-		}
+		done(loss)
 	}
 	return best, steps, nil
 }

@@ -11,7 +11,6 @@ import (
 	"math"
 	"slices"
 
-	"github.com/self-scaling/self-scaling/jobs/trainer/orderstat"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -29,24 +28,25 @@ const (
 	// memory is what yesterday's errors count for beside today's.
 	memory = 0.8
 	// eagerness is how fast weight goes to the better one: a forecaster whose loss
-	// has been one mean loss higher counts for exp(-eagerness) of the other
+	// has been one mean loss higher counts for exp(-eagerness) of the other. With
+	// more of it, the mixture runs after what was right by chance
 	// (Freund and Schapire, "A Decision-Theoretic Generalization of On-Line Learning
 	// and an Application to Boosting", 1997).
-	eagerness = 6
+	eagerness = 0.7
 	// patience is on how many days in a row the network may be the worse before it
 	// is left out.
 	patience = 3
-	// adaption is how far a factor of the spread goes towards the one that would
-	// have been right on the newest day.
-	adaption = 0.2
+	// margin is by how much it must be the worse for that: with less, the best of
+	// two others is better by chance on every second day.
+	margin = 0.05
+	// adaption is how far the logarithm of a factor of the spread goes on a day with
+	// twice as many misses as promised, or back on a day with none.
+	adaption = 0.06
 )
 
-// Bounds of the factor that a spread is multiplied with.
-var leastFactor, mostFactor = math.Exp(-1), math.Exp(1.5)
-
 // confidence is what each forecaster counts for before anything is known of it on
-// the series.
-var confidence = [count]float64{.1, .3, .6}
+// the series: what is right for all of them, on average, the network has learned.
+var confidence = [count]float64{.005, .025, .97}
 
 // Trial is what the forecasters said from one origin, and what happened.
 type Trial struct {
@@ -86,6 +86,7 @@ func learn(r *schemas.BandRecord, band schemas.Band, day []Trial) {
 		}
 		levels := t.Bank.Levels
 		row := make([]float64, len(levels))
+		m := newMixture(r, made)
 		for step := band.First - 1; step < min(band.Last, len(t.Actual), t.Bank.Steps()); step++ {
 			y := t.Actual[step]
 			if y != y {
@@ -94,8 +95,9 @@ func learn(r *schemas.BandRecord, band schemas.Band, day []Trial) {
 			for f, forecast := range made {
 				loss[f] += pinball(levels, forecast.Row(step), y)
 			}
-			mix(r, made, step, row)
-			served.add(levels, row, y, r)
+			m.row(made, step, row)
+			m.spread(levels, row)
+			served.add(levels, row, y)
 			n++
 		}
 	}
@@ -115,9 +117,9 @@ func learn(r *schemas.BandRecord, band schemas.Band, day []Trial) {
 	}
 	r.Days++
 	switch least := min(loss[ofNaive], loss[ofBank]); {
-	case loss[ofNetwork] > least:
+	case loss[ofNetwork] > (1+margin)*least:
 		r.Lost++
-	case loss[ofNetwork] < least:
+	case loss[ofNetwork] < least || r.Lost < patience:
 		r.Lost = 0
 	}
 	served.adapt(r)
@@ -251,12 +253,6 @@ func middle(levels []float64) int {
 	return best
 }
 
-// mix fills row with the mixture of a step, before any factor of the spread.
-func mix(r *schemas.BandRecord, made [count]*schemas.Forecast, step int, row []float64) {
-	m := newMixture(r, made)
-	m.row(made, step, row)
-}
-
 func pinball(levels, row []float64, y float64) float64 {
 	sum := 0.0
 	for j, l := range levels {
@@ -268,61 +264,49 @@ func pinball(levels, row []float64, y float64) float64 {
 
 // tally gathers how the mixture did on one day.
 type tally struct {
-	lower, upper []float64 // distances from the median, in those of the levels .1 and .9
-	below        [3]int    // at or below the quantiles of 80, 90 and 95 %, as served
+	n            int
+	lower, upper int    // below the quantile of 10 %, and above that of 90 %, as served
+	below        [3]int // at or below the quantiles of 80, 90 and 95 %
 }
 
 var coverLevels = [3]float64{.8, .9, .95}
 
-func (t *tally) add(levels, row []float64, y float64, r *schemas.BandRecord) {
-	median := row[middle(levels)]
-	if low, ok := slices.BinarySearch(levels, .1); ok {
-		t.lower = append(t.lower, ratio(median-y, median-row[low]))
+func (t *tally) add(levels, row []float64, y float64) {
+	t.n++
+	if low, ok := slices.BinarySearch(levels, .1); ok && y < row[low] {
+		t.lower++
 	}
-	if high, ok := slices.BinarySearch(levels, .9); ok {
-		t.upper = append(t.upper, ratio(y-median, row[high]-median))
+	if high, ok := slices.BinarySearch(levels, .9); ok && y > row[high] {
+		t.upper++
 	}
 	for k, l := range coverLevels {
-		if j, ok := slices.BinarySearch(levels, l); ok && y <= median+math.Exp(r.Upper)*(row[j]-median) {
+		if j, ok := slices.BinarySearch(levels, l); ok && y <= row[j] {
 			t.below[k]++
 		}
 	}
 }
 
-// ratio returns how many times b goes into a. Where b is nothing, anything above
-// it is far out.
-func ratio(a, b float64) float64 {
-	switch {
-	case b > 0:
-		return a / b
-	case a > 0:
-		return mostFactor
-	}
-	return 0
-}
-
-// adapt moves the factors of the spread towards those with which the day would
-// have been covered as promised (Gibbs and Candes, "Adaptive Conformal Inference
-// Under Distribution Shift", 2021, on the scale of the spread instead of the
-// level), and notes the coverage.
+// adapt moves the factors of the spread: wider after a day that missed more often
+// than promised, narrower after one that missed less often (Gibbs and Candes,
+// "Adaptive Conformal Inference Under Distribution Shift", 2021, on the scale of
+// the spread instead of the level). It notes the coverage.
 func (t *tally) adapt(r *schemas.BandRecord) {
-	r.Lower = adapted(r.Lower, t.lower)
-	r.Upper = adapted(r.Upper, t.upper)
-	n := float64(len(t.upper))
-	if n == 0 {
-		return
-	}
+	r.Lower = adapted(r.Lower, float64(t.lower)/float64(t.n))
+	r.Upper = adapted(r.Upper, float64(t.upper)/float64(t.n))
 	for k := range r.Covered {
 		r.Covered[k] = memory*r.Covered[k] + float64(t.below[k])
 	}
-	r.Steps = memory*r.Steps + n
+	r.Steps = memory*r.Steps + float64(t.n)
 }
 
-func adapted(factor float64, ratios []float64) float64 {
-	if len(ratios) == 0 {
-		return factor
-	}
-	slices.Sort(ratios)
-	right := math.Log(min(mostFactor, max(leastFactor, orderstat.Quantile(ratios, .9))))
-	return factor + adaption*(right-factor)
+// Bounds of the logarithm of a factor, and of what one day moves it.
+const (
+	leastFactor = -1
+	mostFactor  = 1.5
+	mostMove    = 0.25
+)
+
+func adapted(factor, missed float64) float64 {
+	const promised = 0.09 // a little less than said, because drift comes on top
+	return max(leastFactor, min(mostFactor, factor+min(mostMove, adaption*(missed/promised-1))))
 }

@@ -13,12 +13,12 @@ const nearTrials = 4
 // nearSteps is where the far band begins.
 const nearSteps = 16
 
-// Replay returns what the forecasters would have said on the day before index at
-// of a series, and what happened. History must have been made from the series and
-// reach back a fortnight before that day. Weights may be nil. Forecasts are made
-// with f.
-func Replay(f *network.Forecaster, h *bank.History, s *schemas.Series, period, at, horizon int, weights *network.Weights, levels []float64) []Trial {
-	var day []Trial
+// Replay returns, for each network, what the forecasters would have said on the
+// day before index at of a series, and what happened. History must have been made
+// from the series and reach back a fortnight before that day. Of weights that are
+// nil there is no forecast. Forecasts are made with f.
+func Replay(f *network.Forecaster, h *bank.History, s *schemas.Series, period, at, horizon int, levels []float64, weights ...*network.Weights) [][]Trial {
+	days := make([][]Trial, len(weights))
 	for k := range nearTrials {
 		origin, steps := at-period+k*period/nearTrials, min(horizon, nearSteps)
 		if k == 0 {
@@ -27,23 +27,21 @@ func Replay(f *network.Forecaster, h *bank.History, s *schemas.Series, period, a
 		if origin < period {
 			continue
 		}
-		w, ok := network.NewWindow(h, s, period, origin, steps, levels)
-		if !ok {
-			continue
-		}
 		t := Trial{Actual: s.Mean[origin:min(at, origin+steps)]}
-		if t.Naive, ok = bank.SeasonalNaive(s, period, origin, steps, levels); !ok {
-			continue
+		t.Naive, _ = bank.SeasonalNaive(s, period, origin, steps, levels)
+		w, ok := network.NewWindow(h, s, period, origin, steps, levels)
+		if ok {
+			t.Bank, _ = f.Forecast(w, s, steps, nil)
 		}
-		if t.Bank, ok = f.Forecast(w, s, steps, nil); !ok {
-			continue
+		for i := range weights {
+			t.Network = nil
+			if ok && weights[i] != nil {
+				t.Network, _ = f.Forecast(w, s, steps, weights[i])
+			}
+			days[i] = append(days[i], t)
 		}
-		if t.Network, ok = f.Forecast(w, s, steps, weights); !ok {
-			continue
-		}
-		day = append(day, t)
 	}
-	return day
+	return days
 }
 
 // Days is how many days a record is begun with.
@@ -51,7 +49,9 @@ const Days = 7
 
 // Begin returns the record of the last days before index at, each replayed with
 // the same weights. History must have been made from the series and reach back
-// three weeks. It is nil where nothing can be compared.
+// three weeks. It is nil where nothing can be compared. Days with less than
+// minHistory periods before them are not replayed: what was right then is not
+// what is right now.
 func Begin(f *network.Forecaster, h *bank.History, s *schemas.Series, period, at, horizon int, weights *network.Weights, levels []float64) []schemas.BandRecord {
 	if weights == nil {
 		return nil
@@ -59,9 +59,11 @@ func Begin(f *network.Forecaster, h *bank.History, s *schemas.Series, period, at
 	var record []schemas.BandRecord
 	bands := schemas.Bands(horizon)
 	for d := Days - 1; d >= 0; d-- {
-		if day := Replay(f, h, s, period, at-d*period, horizon, weights, levels); len(day) > 0 {
-			record = Learn(record, bands, day)
+		if end := at - d*period; end-period >= minHistory*period {
+			record = Learn(record, bands, Replay(f, h, s, period, end, horizon, levels, weights)[0])
 		}
 	}
 	return record
 }
+
+const minHistory = 3

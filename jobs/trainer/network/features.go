@@ -92,11 +92,18 @@ func newWindowBand(bw *bank.BandWeights, b int, levels []float64, floor, spread 
 	}
 	x := wb.features[:0]
 	least := 1e-3 * wb.scale
-	best := max(bw.Error[bw.Best], least)
-	for _, e := range bw.Error {
+	var logs [numErrors]float64
+	best := math.Inf(1)
+	for c, e := range bw.Error {
+		logs[c] = math.Log(max(e, least) * bank.Candidate(c).Caution())
+		if e == e {
+			best = min(best, logs[c])
+		}
+	}
+	for c, e := range bw.Error {
 		v := float64(clipLog)
 		if e == e {
-			v = min(clipLog, math.Log(max(e, best)/best))
+			v = min(clipLog, logs[c]-best)
 		}
 		x = append(x, float32(v))
 	}
