@@ -54,12 +54,14 @@ var ours = map[string][]string{
 	"jobs/trainer":   {"schemas", "jobs/calendar", "schemas/columnar", "workflows/artifact", "jobs", "jobs/samples", "jobs/datasets", "jobs/models", "jobs/trainer/..."},
 	"jobs/inference": {"schemas", "workflows/artifact", "jobs", "jobs/samples", "jobs/models", "jobs/forecasts", "jobs/inference/...", "controller/framework", "controller/framework/runtime"},
 	// What both the trainer and inference compute: no store, no Gorgonia.
-	"jobs/trainer/orderstat": {},
-	"jobs/trainer/ladder":    {"schemas"},
-	"jobs/trainer/bank":      {"schemas", "jobs/trainer/orderstat"},
-	"jobs/trainer/network":   {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
-	"jobs/trainer/hedge":     {"schemas", "jobs/trainer/bank", "jobs/trainer/network"},
-	"jobs/trainer/fit":       {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
+	"jobs/trainer/orderstat":           {},
+	"jobs/trainer/ladder":              {"schemas"},
+	"jobs/trainer/bank":                {"schemas", "jobs/trainer/orderstat"},
+	"jobs/trainer/network":             {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
+	"jobs/trainer/pretrained":          {"jobs/trainer/network"},
+	"jobs/trainer/pretrained/generate": {"schemas", "jobs/trainer", "controller/sim/traces"},
+	"jobs/trainer/hedge":               {"schemas", "jobs/trainer/bank", "jobs/trainer/network"},
+	"jobs/trainer/fit":                 {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 
 	// The loop, over interfaces: no client of a cluster.
 	"controller":              {"schemas", "workflows", "workflows/artifact", "workflows/record", "jobs/forecasts", "controller/schedule", "controller/ledger"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/jobs/trainer/fit"
 	"github.com/self-scaling/self-scaling/jobs/trainer/network"
+	"github.com/self-scaling/self-scaling/jobs/trainer/pretrained"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -26,8 +27,11 @@ type Options struct {
 	// of the whole shard.
 	Windows, TotalWindows int
 	Fit                   fit.Options
-	// Initial is the network to go on from, nil to start from the bank.
+	// Initial is the network to go on from, nil for the one that ships with the
+	// program.
 	Initial *network.Weights
+	// Scratch starts from the bank instead.
+	Scratch bool
 	// Before is the model of the training before, whose records are gone on with,
 	// nil where there is none.
 	Before *schemas.Model
@@ -50,6 +54,9 @@ func DefaultOptions() Options {
 // options give the same bytes.
 func Train(ctx context.Context, histories []schemas.History, o Options) (*schemas.Model, *network.Weights, error) {
 	levels := schemas.DefaultLevels()
+	if o.Initial == nil && !o.Scratch {
+		o.Initial = pretrained.Weights()
+	}
 	m := &schemas.Model{CodeVersion: o.CodeVersion, Horizon: o.Horizon, Levels: levels, Seed: o.Fit.Seed}
 	var targets []target
 	for i := range histories {

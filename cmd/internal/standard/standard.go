@@ -3,6 +3,8 @@
 package standard
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,11 +15,13 @@ import (
 	"github.com/self-scaling/self-scaling/controller/plugins"
 	"github.com/self-scaling/self-scaling/controller/plugins/learned"
 	"github.com/self-scaling/self-scaling/jobs/models"
+	"github.com/self-scaling/self-scaling/jobs/trainer/pretrained"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
 // Framework returns what makes the framework of a run: the plugins of a profile,
-// the forecasters with the newest models, and the program's own plugins, such
+// the forecasters with the newest models, or the network that ships where there is
+// none yet, and the program's own plugins, such
 // as its binder. Season is the number of steps in a season, 0 for a day.
 func Framework(profile runtime.Profile, season int, own ...framework.Plugin) func([]models.Trained) (*runtime.Framework, error) {
 	return func(trained []models.Trained) (*runtime.Framework, error) {
@@ -29,6 +33,10 @@ func build(profile runtime.Profile, season int, trained []models.Trained, o runt
 	library := learned.NewLibrary()
 	for _, t := range trained {
 		library.Add(t.Model, t.Weights)
+	}
+	if len(trained) == 0 {
+		sum := sha256.Sum256(pretrained.Encoded())
+		library.Add(&schemas.Model{Horizon: schemas.DefaultHorizon, WeightsSum: hex.EncodeToString(sum[:]), Verdict: "shipped with the program"}, pretrained.Weights())
 	}
 	registry := plugins.NewRegistry()
 	if err := registry.Merge(learned.Factories(library, season)); err != nil {

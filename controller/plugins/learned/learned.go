@@ -103,7 +103,8 @@ func networkOf(state *framework.CycleState, models *Library, c *framework.Candid
 		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, "no trained network has been accepted yet")
 	}
 	s := c.Series[r]
-	if s != nil && s.Step != shelf.model.Step {
+	// The network that ships is for any step.
+	if s != nil && shelf.model.Step != 0 && s.Step != shelf.model.Step {
 		return nil, framework.NewStatus(framework.Rejected, schemas.NoForecast, fmt.Sprintf("the network was trained on steps of %s, but %s has %s", shelf.model.Step, r, s.Step))
 	}
 	if status := climb(schemas.Network, c, r, season); !status.IsSuccess() {
