@@ -105,7 +105,7 @@ var heavy = map[string][]string{
 	"k8s.io/client-go/":                    {"controller/cluster/...", "api/access/kubernetes", "workflows/argo", "workflows/batch", "test/..."},
 	"k8s.io/metrics/":                      {"controller/cluster/...", "test/..."},
 	"k8s.io/api/":                          {"controller/cluster/...", "controller/plugins/manifest", "controller/installation", "api/access/kubernetes", "cmd/...", "workflows/argo", "workflows/batch", "test/..."},
-	"k8s.io/apimachinery/":                 {"schemas/v1alpha1", "controller/cluster/...", "api/access/kubernetes", "controller/plugins/manifest", "cmd/selfscale/...", "workflows/argo", "workflows/batch", "test/..."},
+	"k8s.io/apimachinery/":                 {"schemas/v1alpha1", "controller/cluster/...", "api/access/kubernetes", "controller/plugins/manifest", "cmd/...", "workflows/argo", "workflows/batch", "test/..."},
 	"github.com/julienschmidt/httprouter/": {"api"},
 	"github.com/danielgtaylor/huma/":       {"api"},
 	"github.com/spf13/cobra/":              {"cmd/..."},

@@ -1,0 +1,284 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/self-scaling/self-scaling/cmd/internal/engine"
+	"github.com/self-scaling/self-scaling/controller"
+	"github.com/self-scaling/self-scaling/controller/cluster"
+	"github.com/self-scaling/self-scaling/controller/cluster/lead"
+	"github.com/self-scaling/self-scaling/controller/cluster/oversight"
+	"github.com/self-scaling/self-scaling/controller/cluster/usage"
+	"github.com/self-scaling/self-scaling/controller/installation"
+	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
+)
+
+// The time that a slot is left to the CronWorkflow which should start its run.
+const cronGrace = 2 * time.Minute
+
+// settings are the flags of the controller.
+type settings struct {
+	common
+	store, config, listen, metricsListen string
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var s settings
+	flags := flag.NewFlagSet("controller", flag.ContinueOnError)
+	s.register(flags)
+	flags.StringVar(&s.store, "store", "", "`URL` of the store")
+	flags.StringVar(&s.config, "config", installation.Path, "`file` that says what is installed")
+	flags.StringVar(&s.listen, "listen", ":8080", "`address` of /livez and /readyz")
+	flags.StringVar(&s.metricsListen, "metrics-listen", ":9090", "`address` of /metrics and "+usage.Path)
+	if err := parse(flags, help, args, stdout); err != nil {
+		return err
+	}
+	if s.version {
+		_, err := fmt.Fprintln(stdout, "controller", programVersion())
+		return err
+	}
+	log, err := newLogger(stderr, s.logFormat)
+	if err != nil {
+		return err
+	}
+	slog.SetDefault(log)
+	if s.store == "" || s.scope.Namespace == "" {
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flags -store and -namespace must be given")
+	}
+	p, err := s.newProgram(log)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	return p.run(ctx)
+}
+
+// program is all that runs.
+type program struct {
+	settings
+	client     *cluster.Client
+	elector    *lead.Elector
+	controller *controller.Controller
+	sampler    *usage.Sampler
+	engine     *engine.Engine
+	events     *oversight.Events
+	metrics    *prometheus.Registry
+	log        *slog.Logger
+	lease      string // its name
+
+	mu    sync.Mutex
+	store *artifact.Store
+}
+
+func (s settings) newProgram(log *slog.Logger) (*program, error) {
+	install, err := installation.Read(s.config)
+	if err != nil {
+		return nil, err
+	}
+	scope, err := s.scope.Scope()
+	if err != nil {
+		return nil, err
+	}
+	config, err := cluster.LoadConfig()
+	if err != nil {
+		return nil, err
+	}
+	p := &program{settings: s, log: log, metrics: prometheus.NewRegistry(), lease: install.Name + "-controller"}
+	if p.client, err = cluster.NewClient(config); err != nil {
+		return nil, err
+	}
+	identity := cmp.Or(os.Getenv("POD_NAME"), hostname())
+	if p.elector, err = lead.New(config, lead.Options{Namespace: s.scope.Namespace, Name: p.lease, Identity: identity, Log: log}); err != nil {
+		return nil, err
+	}
+	if p.engine, err = engine.New(engine.Options{Client: p.client, Namespace: s.scope.Namespace, Installation: install, StoreURL: s.store, Store: p.openStore, Version: programVersion(), Log: log}); err != nil {
+		return nil, err
+	}
+	watched := oversight.New(p.client, oversight.Options{Scope: scope, Log: log})
+	if p.events, err = oversight.NewEvents(watched, s.scope.Namespace, identity); err != nil {
+		return nil, err
+	}
+	p.sampler = usage.New(p.client, usage.Options{Scope: scope, Log: log})
+	counts := controller.NewMetrics(0)
+	plans, err := plans(install)
+	if err != nil {
+		return nil, err
+	}
+	c := controller.Config{
+		Cluster: watched, Runs: p.engine.Submitter, Pipelines: workflows.Pipelines(), Store: p.openStore,
+		Plans: plans, Suspended: p.engine.Suspended,
+		Backfill: time.Duration(install.Backfill),
+		Training: controller.Training{
+			Disabled: install.Training.OnDemand != nil && !*install.Training.OnDemand, Interval: time.Duration(install.Training.Interval),
+		},
+		Notify: p.events.Notify, Metrics: counts, Version: programVersion(), Logger: log,
+	}
+	if p.controller, err = controller.New(c); err != nil {
+		return nil, err
+	}
+	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "selfscaling_controller_leader", Help: "1 where this replica leads."}, func() float64 {
+		if p.elector.Leading() {
+			return 1
+		}
+		return 0
+	})
+	p.metrics.MustRegister(counts, leading, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return p, nil
+}
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "controller"
+	}
+	return name
+}
+
+// plans returns the schedules. Where CronWorkflows start the runs, a slot is left to
+// them for a while.
+func plans(i *installation.Installation) ([]controller.Plan, error) {
+	all, err := i.Plans()
+	if err != nil {
+		return nil, err
+	}
+	var out []controller.Plan
+	for _, name := range []string{"collect", "infer", "train"} {
+		plan, ok := all[name]
+		if !ok {
+			continue
+		}
+		p := controller.Plan{Pipeline: name, Schedule: plan.Schedule, Deadline: plan.Deadline, Suspend: plan.Suspend}
+		if name == "infer" {
+			p.After = "collect"
+		}
+		if i.Engine == installation.Argo {
+			p.Grace = min(cronGrace, p.Deadline/2)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// openStore returns the store, and opens it where that has not succeeded yet.
+func (p *program) openStore(ctx context.Context) (*artifact.Store, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.store != nil {
+		return p.store, nil
+	}
+	store, err := artifact.Open(ctx, p.settings.store, drivers, artifact.Options{
+		OnInvalidHead: func(h artifact.InvalidHead) {
+			p.log.Warn("head passed over", "pipeline", string(h.Pipeline), "number", h.Number, "error", h.Err)
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.store = store
+	return store, nil
+}
+
+func (p *program) close() {
+	p.events.Stop()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.store != nil {
+		p.store.Close()
+	}
+}
+
+// run works until ctx ends. Every replica reads usage; one of them leads.
+func (p *program) run(ctx context.Context) error {
+	health, err := net.Listen("tcp", p.listen)
+	if err != nil {
+		return schemas.Errorf(schemas.CodeUnavailable, "flag -listen: %w", err)
+	}
+	metrics, err := net.Listen("tcp", p.metricsListen)
+	if err != nil {
+		health.Close()
+		return schemas.Errorf(schemas.CodeUnavailable, "flag -metrics-listen: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve(ctx, health, p.health()) })
+	group.Go(func() error { return serve(ctx, metrics, p.measured()) })
+	group.Go(func() error { p.sampler.Run(ctx); return nil })
+	group.Go(func() error {
+		return p.elector.Run(ctx, func(leading context.Context) {
+			var all sync.WaitGroup
+			all.Go(func() { p.controller.Run(leading) })
+			all.Go(func() { p.engine.Run(leading) })
+			all.Wait()
+		})
+	})
+	return group.Wait()
+}
+
+var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+
+// health answers whether the process works, and whether it can: it needs the API
+// server, and nothing else to be of use.
+func (p *program) health() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.controller.Live()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+		defer cancel()
+		_, err := p.client.Dynamic.Resource(leases).Namespace(p.scope.Namespace).Get(ctx, p.lease, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) { // nobody has led yet
+			err = nil
+		}
+		answer(w, err)
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, err error) {
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ok")
+}
+
+func (p *program) measured() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET "+usage.Path, usage.Handler(p.sampler))
+	return mux
+}
+
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	defer context.AfterFunc(ctx, func() {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if server.Shutdown(last) != nil {
+			server.Close()
+		}
+	})()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return schemas.WithCode(schemas.CodeUnavailable, err)
+	}
+	return nil
+}
