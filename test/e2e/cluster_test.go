@@ -120,8 +120,9 @@ func (c cluster) dump(t *testing.T, namespace string) {
 		out, err := c.try(ctx, "", append(args, "--namespace="+namespace)...)
 		t.Logf("kubectl %s (error %v):\n%s", strings.Join(args, " "), err, out)
 	}
-	pods, _ := c.try(ctx, "", "get", "pods", "--namespace="+namespace, "--output=name")
-	for pod := range strings.FieldsSeq(pods) {
+	list, _ := c.try(ctx, "", "get", "pods", "--namespace="+namespace, "--sort-by=.metadata.creationTimestamp", "--output=name")
+	pods := strings.Fields(list)
+	for _, pod := range pods[max(0, len(pods)-20):] {
 		out, err := c.try(ctx, "", "logs", pod, "--namespace="+namespace, "--all-containers", "--tail=15", "--prefix")
 		t.Logf("logs of %s (error %v):\n%s", pod, err, out)
 	}
