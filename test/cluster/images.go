@@ -30,7 +30,7 @@ type product struct {
 }
 
 var products = []product{
-	{"Dockerfile.collector", ".", []string{"collector", "dataset", "inference"}},
+	{"Dockerfile.collector", ".", []string{"collector", "dataset", "inference", "controller"}},
 	{"Dockerfile.trainer", ".", []string{"trainer", "selfscale"}},
 	{"test/load/Dockerfile", "test/load", []string{"load"}},
 }
