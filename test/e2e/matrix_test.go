@@ -43,30 +43,30 @@ func TestMatrix(t *testing.T) {
 		"--filename="+moduleFile(t, "k8s.io/autoscaler/vertical-pod-autoscaler@v1.4.1", "deploy/vpa-v1-crd-gen.yaml"))
 	const stayOut = "TargetNotScalable"
 	all := []situation{
-		{workload: workload{name: "plain", cpu: "100m", memory: "16Mi"},
+		{workload: workload{name: "plain", cpu: "10m", memory: "16Mi"},
 			before: outcome{object: "owned", only: "cpu memory"},
 			change: func(s *situation) { s.hpas = 1 }, after: outcome{object: "hpa/plain-0"}, replicasByHPAs: true},
-		{workload: workload{name: "scaled", cpu: "100m", hpas: 1},
+		{workload: workload{name: "scaled", cpu: "10m", hpas: 1},
 			before: outcome{object: "hpa/scaled-0"},
 			change: func(s *situation) { s.policy = "maxReplicas: 2" }, after: outcome{object: "hpa/scaled-0", least: "2"}, replicasByHPAs: true},
-		{workload: workload{name: "events", cpu: "100m"},
+		{workload: workload{name: "events", cpu: "10m"},
 			objects: scaledObject("events", 1, 8), before: outcome{object: "scaledobject/events"},
 			change: func(s *situation) { s.objects = scaledObject("events", 1, 2) }, after: outcome{object: "scaledobject/events", least: "2"}},
-		{workload: workload{name: "tall", cpu: "100m"},
+		{workload: workload{name: "tall", cpu: "10m"},
 			objects: verticalAutoscaler("tall"), before: outcome{reason: stayOut},
 			change: func(s *situation) { s.objects = "" }, removed: "vpa/tall", after: outcome{object: "owned"}},
-		{workload: workload{name: "torn", cpu: "100m", hpas: 2},
+		{workload: workload{name: "torn", cpu: "10m", hpas: 2},
 			before: outcome{reason: stayOut},
 			change: func(s *situation) { s.hpas = 1 }, removed: "hpa/torn-1", after: outcome{object: "hpa/torn-0"}, replicasByHPAs: true},
-		{workload: workload{name: "stateful", kind: "StatefulSet", cpu: "100m"},
+		{workload: workload{name: "stateful", kind: "StatefulSet", cpu: "10m"},
 			before: outcome{object: "owned"},
 			change: func(s *situation) { s.policy = `mode: "Off"` }, after: outcome{}},
-		{workload: workload{name: "cpuonly", cpu: "100m"},
+		{workload: workload{name: "cpuonly", cpu: "10m"},
 			before: outcome{object: "owned", only: "cpu"},
 			change: func(s *situation) { s.memory = "16Mi" }, after: outcome{object: "owned", only: "cpu memory"}},
 		{workload: workload{name: "unmeasured"},
 			before: outcome{reason: "NoRequests"},
-			change: func(s *situation) { s.cpu = "100m" }, after: outcome{object: "owned", only: "cpu"}},
+			change: func(s *situation) { s.cpu = "10m" }, after: outcome{object: "owned", only: "cpu"}},
 	}
 	changed := slices.Clone(all)
 	var past []series
@@ -74,7 +74,7 @@ func TestMatrix(t *testing.T) {
 		all[i].load = "-base=0 -peak=0"
 		changed[i].load = all[i].load
 		changed[i].change(&changed[i])
-		past = append(past, series{"shop", all[i].name, daily(.15, .2)})
+		past = append(past, series{"shop", all[i].name, daily(.015, .02)})
 	}
 	apply := func(all []situation) {
 		t.Helper()

@@ -24,7 +24,7 @@ func TestRise(t *testing.T) {
 		t.Skip("needs a Prometheus that the cluster's pods reach: make cluster")
 	}
 	const (
-		base, peak = .04, .3
+		base, peak = .02, .15
 		limit      = 5 * time.Minute // from helm install to the first floor
 	)
 	needed := int(math.Ceil(peak / (requestCores * utilization / 100)))
@@ -34,7 +34,7 @@ func TestRise(t *testing.T) {
 	var workloads []workload
 	var past []series
 	for i, name := range append(names, "reactive") {
-		w := workload{name: name, cpu: "100m", hpas: 1,
+		w := workload{name: name, cpu: fmt.Sprint(requestCores), hpas: 1,
 			load: fmt.Sprintf("-base=%g -peak=%g -at=%s -for=25m -start=10s -peers=%s", base, peak, rise.Format(time.TimeOnly), name)}
 		if name == "reactive" {
 			w.policy = `mode: "Off"`

@@ -24,7 +24,7 @@ type workload struct {
 // A pod of a workload asks for this much of the processor, and its autoscaler wants
 // this share of it used.
 const (
-	requestCores = .1
+	requestCores = .05
 	utilization  = 60
 )
 
