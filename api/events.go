@@ -34,7 +34,7 @@ const (
 
 func (s *Server) addEvents(api huma.API) {
 	const path = "/v1/runs/{id}/events"
-	s.handle(route{method: http.MethodGet, pattern: path, verb: access.Get, resource: "runs", timeout: unlimited}, s.getEvents)
+	s.handle(route{method: http.MethodGet, pattern: path, verb: access.Get, resource: "runs", unlimited: true}, s.getEvents)
 	op := s.operation(http.MethodGet, path, "follow-run", "A run's record at each change, as server-sent events named run; the stream ends with the run", route{}, http.StatusNotFound)
 	op.Parameters = []*huma.Param{
 		{Name: "id", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}},

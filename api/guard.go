@@ -24,10 +24,12 @@ type route struct {
 	// verb and resource are the right that is needed; a route without a resource is
 	// open to everybody.
 	verb, resource string
-	// timeout is how long an answer may take; 0 means 30 s, a negative one that
-	// there is no limit.
-	timeout time.Duration
+	// unlimited says that an answer may take as long as it takes.
+	unlimited bool
 }
+
+// bodyTimeout is how long a body may take to come.
+const bodyTimeout = 15 * time.Second
 
 // mutates reports whether the route changes anything. Among the original's routes
 // are GETs that do.
@@ -61,15 +63,13 @@ func (s *Server) guard(rt *route, next httprouter.Handle) httprouter.Handle {
 			sendProblem(w, r, err)
 			return
 		}
+		// Not every writer has deadlines. That of an answer is the server's, see Serve.
 		rc := http.NewResponseController(w)
-		now := time.Now()
 		switch {
-		case rt.timeout == 0:
-			_ = rc.SetWriteDeadline(now.Add(30 * time.Second)) // not every writer has deadlines
-		case rt.timeout > 0:
-			_ = rc.SetWriteDeadline(now.Add(rt.timeout))
-		default:
+		case rt.unlimited:
 			_ = rc.SetWriteDeadline(time.Time{})
+		case r.ContentLength != 0:
+			_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
 		}
 		if r.Body != nil && s.config.Limits.Body > 0 {
 			// One more than huma reads, which has its own way to say so.

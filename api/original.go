@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/julienschmidt/httprouter"
@@ -34,13 +35,10 @@ import (
 //   - "managed": false stops every component of the service, also those that the
 //     body does not list.
 
-// Timeouts of what waits, for as long as its run takes, and of the rest.
-const unlimited = -1
-
 func (s *Server) addOriginal(api huma.API) {
 	reads := func(resource string) route { return route{verb: access.Get, resource: resource} }
 	updates := func(resource string) route { return route{verb: access.Update, resource: resource} }
-	runs := route{verb: access.Create, resource: "runs", timeout: unlimited}
+	runs := route{verb: access.Create, resource: "runs", unlimited: true}
 	for _, r := range []struct {
 		method  string
 		paths   []string
@@ -64,7 +62,7 @@ func (s *Server) addOriginal(api huma.API) {
 		{http.MethodGet, []string{"/inference/{enabler}/{component}", "/v1/inference/{enabler}/{component}"}, runs, s.inferOne},
 		{http.MethodPost, []string{"/inference/{enabler}/{component}"}, updates("services"), s.postInference},
 		{http.MethodGet, []string{"/v1/addServices", "/v1/addEnablers"}, updates("services"), s.addServices},
-		{http.MethodPost, []string{"/v1/deleteData"}, route{verb: access.Delete, resource: "data", timeout: unlimited}, s.deleteData},
+		{http.MethodPost, []string{"/v1/deleteData"}, route{verb: access.Delete, resource: "data", unlimited: true}, s.deleteData},
 	} {
 		for _, path := range r.paths {
 			rt := r.route
@@ -132,6 +130,8 @@ func readBody(w http.ResponseWriter, r *http.Request, to any, broken string) err
 		}
 		return badRequest(broken)
 	}
+	// What follows may take longer than the body was allowed to.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.UseNumber()
 	if err := d.Decode(to); err != nil {

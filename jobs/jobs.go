@@ -150,7 +150,7 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 		fmt.Fprintln(stdout, p.Name, Version())
 		return nil
 	}
-	log, err := newLogger(stderr, o.logFormat, o.logLevel)
+	log, err := NewLogger(stderr, o.logFormat, o.logLevel)
 	if err != nil {
 		return err
 	}
@@ -299,7 +299,9 @@ Exit codes:
 `, workflows.ExitOK, workflows.ExitData, workflows.ExitSoftware, workflows.ExitTemporary, workflows.ExitConfig)
 }
 
-func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+// NewLogger returns what writes a program's log in the form and from the level that
+// its flags -log-format and -log-level name.
+func NewLogger(w io.Writer, format, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "flag -log-level must be debug, info, warn or error, but is %q", level)

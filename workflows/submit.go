@@ -122,8 +122,11 @@ type Progress struct {
 
 // Run is the record of one run of a pipeline.
 type Run struct {
-	ID         string            `json:"id"`
-	Pipeline   string            `json:"pipeline"`
+	ID       string `json:"id"`
+	Pipeline string `json:"pipeline"`
+	// Object is the name of the object in the cluster that stands for the run, ""
+	// where none does.
+	Object     string            `json:"object,omitempty"`
 	Parameters map[string]string `json:"parameters,omitempty"`
 	Phase      Phase             `json:"phase"`
 	// Message says in one sentence why the phase is what it is, "" where there

@@ -21,6 +21,7 @@ type Component struct {
 	// PolicyVersion is the ETag of [ComponentPolicy], which changes with the
 	// policy alone.
 	PolicyVersion string `json:"policyVersion,omitempty" doc:"ETag of the component's policy, for If-Match when changing it; absent where the policy cannot be changed here"`
+	PolicyError   string `json:"policyError,omitempty" doc:"Why what was set cannot be carried out, so that the default holds in mode Shadow"`
 	Profile       string `json:"profile,omitempty" doc:"Set of plugins that decides for it, where it is not the installation's"`
 
 	Target          *Target            `json:"target,omitempty" doc:"The workload behind it; absent where none is known"`

@@ -165,6 +165,93 @@ func (c *Client) EnsurePolicies(ctx context.Context, p Policies, components []*C
 	return made, nil
 }
 
+// Policy reads one policy by its name.
+func (c *Client) Policy(ctx context.Context, namespace, name string) (*v1alpha1.ScalingPolicy, error) {
+	o, err := c.Dynamic.Resource(v1alpha1.GroupVersionResource).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return nil, Error("get "+v1alpha1.Kind+" "+namespace+"/"+name, err)
+	}
+	return decodePolicy(o)
+}
+
+// SetSpec replaces the spec of a policy as it was read, and returns it as it is then;
+// a policy without a resourceVersion is made. Parts of the spec that this version does
+// not know stay as they are, except within components. It returns an error with
+// [schemas.CodeConflict] where the policy has changed since it was read, or has been
+// made by somebody else. A dry run has the API server look whether it would take the
+// change, and changes nothing.
+func (c *Client) SetSpec(ctx context.Context, p *v1alpha1.ScalingPolicy, spec v1alpha1.ScalingPolicySpec, dryRun bool) (*v1alpha1.ScalingPolicy, error) {
+	var dry []string
+	if dryRun {
+		dry = []string{metav1.DryRunAll}
+	}
+	resource := c.Dynamic.Resource(v1alpha1.GroupVersionResource).Namespace(p.Namespace)
+	name := v1alpha1.Kind + " " + p.Namespace + "/" + p.Name
+	if p.ResourceVersion == "" {
+		made := &v1alpha1.ScalingPolicy{
+			TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
+			ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name}, Spec: spec,
+		}
+		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(made)
+		if err != nil {
+			return nil, schemas.WithCode(schemas.CodeInternal, err)
+		}
+		delete(object, "status")
+		o, err := resource.Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{FieldManager: FieldManager, DryRun: dry})
+		if err != nil {
+			return nil, Error("create "+name, err)
+		}
+		return decodePolicy(o)
+	}
+	change, err := mergePatch(p.Spec, spec)
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(map[string]any{
+		// With it the API server refuses what was thought out for another state.
+		"metadata": map[string]any{"resourceVersion": p.ResourceVersion},
+		"spec":     change,
+	})
+	if err != nil {
+		return nil, schemas.WithCode(schemas.CodeInternal, err)
+	}
+	o, err := resource.Patch(ctx, p.Name, types.MergePatchType, data, metav1.PatchOptions{FieldManager: FieldManager, DryRun: dry})
+	if err != nil {
+		return nil, Error("change "+name, err)
+	}
+	return decodePolicy(o)
+}
+
+// mergePatch returns what turns one spec into another: each member that differs, and
+// null for each that is no longer there.
+func mergePatch(from, to v1alpha1.ScalingPolicySpec) (map[string]json.RawMessage, error) {
+	var before, after map[string]json.RawMessage
+	for _, x := range []struct {
+		spec v1alpha1.ScalingPolicySpec
+		to   *map[string]json.RawMessage
+	}{{from, &before}, {to, &after}} {
+		data, err := json.Marshal(x.spec)
+		if err == nil {
+			err = json.Unmarshal(data, x.to)
+		}
+		if err != nil {
+			return nil, schemas.WithCode(schemas.CodeInternal, err)
+		}
+	}
+	change := map[string]json.RawMessage{}
+	for name, value := range after {
+		if string(before[name]) != string(value) {
+			change[name] = value
+		}
+	}
+	for name := range before {
+		if _, ok := after[name]; !ok {
+			change[name] = json.RawMessage("null")
+		}
+	}
+	return change, nil
+}
+
 // UpdateStatus replaces the status of a policy, and reports whether it did:
 // nothing is written where it is the same already. A policy that is gone needs
 // none.

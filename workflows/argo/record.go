@@ -27,6 +27,7 @@ func record(w *wfv1.Workflow, pipelines map[string]*workflows.Pipeline) workflow
 	r := workflows.Run{
 		ID:         Identity(w),
 		Pipeline:   pipelineOf(w),
+		Object:     w.Name,
 		Parameters: map[string]string{},
 		Message:    w.Status.Message,
 		Submitted:  w.CreationTimestamp.UTC(),

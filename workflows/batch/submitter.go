@@ -236,7 +236,7 @@ func decode(m *corev1.ConfigMap) (workflows.Run, error) {
 	if err := json.Unmarshal([]byte(m.Data[recordKey]), &r); err != nil {
 		return r, schemas.Errorf(schemas.CodeCorrupt, "ConfigMap %s: %s must be the record of a run: %w", m.Name, recordKey, err)
 	}
-	r.Submitted = m.CreationTimestamp.UTC()
+	r.Submitted, r.Object = m.CreationTimestamp.UTC(), m.Name
 	return r, nil
 }
 

@@ -10,7 +10,10 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/self-scaling/self-scaling/api/access"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -19,7 +22,7 @@ import (
 // Reviewer implements [access.Reviewer]. It needs create on tokenreviews and
 // subjectaccessreviews, as the ClusterRole system:auth-delegator gives them.
 type Reviewer struct {
-	client   kubernetes.Interface
+	client   dynamic.Interface
 	audience string
 }
 
@@ -27,18 +30,20 @@ var _ access.Reviewer = (*Reviewer)(nil)
 
 // New returns a reviewer. A token must be made for the audience; where that is ""
 // it must be one for the API server itself.
-func New(client kubernetes.Interface, audience string) *Reviewer {
+func New(client dynamic.Interface, audience string) *Reviewer {
 	return &Reviewer{client, audience}
 }
 
 // Review implements [access.Reviewer].
 func (r *Reviewer) Review(ctx context.Context, token string) (access.User, error) {
-	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
-	if r.audience != "" {
-		review.Spec.Audiences = []string{r.audience}
+	got := &authenticationv1.TokenReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "TokenReview"},
+		Spec:     authenticationv1.TokenReviewSpec{Token: token},
 	}
-	got, err := r.client.AuthenticationV1().TokenReviews().Create(ctx, review, metav1.CreateOptions{})
-	if err != nil {
+	if r.audience != "" {
+		got.Spec.Audiences = []string{r.audience}
+	}
+	if err := r.ask(ctx, authenticationv1.SchemeGroupVersion.WithResource("tokenreviews"), got); err != nil {
 		return access.User{}, schemas.Errorf(schemas.CodeUnavailable, "review a token: %w", err)
 	}
 	// An authenticator that does not know audiences leaves them out, so that the
@@ -59,21 +64,37 @@ func (r *Reviewer) Review(ctx context.Context, token string) (access.User, error
 
 // Allows implements [access.Reviewer].
 func (r *Reviewer) Allows(ctx context.Context, u access.User, a access.Action) (bool, error) {
-	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: u.Name, UID: u.UID, Groups: u.Groups,
-		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Group: access.Group, Version: "*", Resource: a.Resource, Verb: a.Verb, Namespace: a.Namespace,
+	got := &authorizationv1.SubjectAccessReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: authorizationv1.SchemeGroupVersion.String(), Kind: "SubjectAccessReview"},
+		Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: u.Name, UID: u.UID, Groups: u.Groups,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Group: access.Group, Version: "*", Resource: a.Resource, Verb: a.Verb, Namespace: a.Namespace,
+			},
 		},
-	}}
-	for name, values := range u.Extra {
-		if review.Spec.Extra == nil {
-			review.Spec.Extra = map[string]authorizationv1.ExtraValue{}
-		}
-		review.Spec.Extra[name] = values
 	}
-	got, err := r.client.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
-	if err != nil {
+	for name, values := range u.Extra {
+		if got.Spec.Extra == nil {
+			got.Spec.Extra = map[string]authorizationv1.ExtraValue{}
+		}
+		got.Spec.Extra[name] = values
+	}
+	if err := r.ask(ctx, authorizationv1.SchemeGroupVersion.WithResource("subjectaccessreviews"), got); err != nil {
 		return false, schemas.Errorf(schemas.CodeUnavailable, "review a right: %w", err)
 	}
 	return got.Status.Allowed && !got.Status.Denied, nil
+}
+
+// ask has the API server fill in a review's status.
+func (r *Reviewer) ask(ctx context.Context, resource schema.GroupVersionResource, review any) error {
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(review)
+	if err != nil {
+		return err
+	}
+	delete(object, "status")
+	got, err := r.client.Resource(resource).Create(ctx, &unstructured.Unstructured{Object: object}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	return runtime.DefaultUnstructuredConverter.FromUnstructured(got.Object, review)
 }

@@ -78,6 +78,7 @@ type Server struct {
 	objects map[schema.GroupVersionResource]map[string]*unstructured.Unstructured // by namespace/name
 	version int
 	writes  []string
+	dry     bool // the request under way is to change nothing
 }
 
 // New starts a server on the loopback that ends with the test.
@@ -385,8 +386,9 @@ func (s *Server) serve(r *http.Request) (any, error) {
 	if len(parts) == 1 && r.Method == http.MethodGet {
 		return s.page(gvr, kind, namespace, r)
 	}
+	s.dry = r.URL.Query().Get("dryRun") == metav1.DryRunAll
 	manager := r.URL.Query().Get("fieldManager")
-	if r.Method != http.MethodGet {
+	if r.Method != http.MethodGet && !s.dry {
 		name := ""
 		if len(parts) > 1 {
 			name = "/" + strings.Join(parts[1:], "/")
@@ -586,6 +588,9 @@ func (s *Server) keep(gvr schema.GroupVersionResource, o *unstructured.Unstructu
 		if _, ok, _ := unstructured.NestedInt64(o.Object, "spec", "minReplicas"); !ok {
 			_ = unstructured.SetNestedField(o.Object, int64(1), "spec", "minReplicas") // a fresh map
 		}
+	}
+	if s.dry {
+		return o.DeepCopy()
 	}
 	s.version++
 	o.SetResourceVersion(strconv.Itoa(s.version))

@@ -1,0 +1,250 @@
+// Api is the program that answers the REST interface of an installation in a
+// cluster.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/self-scaling/self-scaling/api"
+	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/controller/installation"
+	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows"
+)
+
+const long = `
+Answers the REST interface of an installation: the one that the original had, a
+modern one beside it (GET /openapi.json describes both) and the page. It reads what
+the steps left in the store, changes policies and train values in the cluster, and
+starts runs as Workflows or Jobs, as installation.yaml says.
+
+Callers give a Kubernetes token, which is asked of the API server: who it stands for,
+and whether they may do what they want with the resources of the group
+self-scaling.github.io, as in
+
+  kubectl create role api-reader --verb=get --resource=forecasts.self-scaling.github.io,...
+
+-auth none lets everybody do everything.
+
+Examples:
+  api -store s3://bucket/prefix?endpoint=minio:9000 -namespace self-scaling
+  api -store file:///var/lib/self-scaling -namespace self-scaling -listen 127.0.0.1:8080 -auth none
+`
+
+func main() { os.Exit(program(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// program runs until it is told to end, and returns its exit code. A failure is one
+// line on stderr.
+func program(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	err := run(ctx, args, stdout, stderr)
+	if err == nil {
+		return workflows.ExitOK
+	}
+	fmt.Fprintf(stderr, "api: %s\n", strings.Join(strings.Fields(err.Error()), " "))
+	return workflows.ExitCode(err)
+}
+
+// options are the flags.
+type options struct {
+	clusterflags.Flags
+	store, config       string
+	listen, metrics     string
+	cert, key           string
+	auth, audience      string
+	argoUI, cache       string
+	reads, writes       float64
+	logFormat, logLevel string
+	version             bool
+}
+
+func (o *options) flags() *flag.FlagSet {
+	f := flag.NewFlagSet("api", flag.ContinueOnError)
+	f.SetOutput(io.Discard) // the one line on stderr is ours
+	o.Register(f)
+	f.StringVar(&o.store, "store", "", "`URL` of the store: file:///var/lib/self-scaling, s3://bucket/prefix?endpoint=minio:9000")
+	f.StringVar(&o.config, "config", installation.Path, "`file` that says how runs are started")
+	f.StringVar(&o.listen, "listen", ":8080", "`address` to answer at")
+	f.StringVar(&o.metrics, "metrics-listen", ":9090", "`address` to serve /metrics at")
+	f.StringVar(&o.cert, "tls-cert", "", "`file` with the certificate to show, PEM; it is read again when it changes")
+	f.StringVar(&o.key, "tls-key", "", "`file` with its key, PEM")
+	f.StringVar(&o.auth, "auth", authKubernetes, "`way` to know callers: kubernetes, or none to let everybody do everything")
+	f.StringVar(&o.audience, "audience", "", "`audience` that tokens must be made for (default: the API server)")
+	f.StringVar(&o.argoUI, "argo-ui", "", "`URL` of Argo's own page, which runs are linked to")
+	f.StringVar(&o.cache, "cache", "", "`folder` for answers that are ready to be sent (default: one for temporary files)")
+	f.Float64Var(&o.reads, "rate-reads", 0, "reads a second that each caller may make for long (default 5000; -1: no limit)")
+	f.Float64Var(&o.writes, "rate-writes", 0, "changes a second that each caller may make for long (default 50; -1: no limit)")
+	f.StringVar(&o.logFormat, "log-format", "text", "`form` of the log on standard error: text or json")
+	f.StringVar(&o.logLevel, "log-level", "info", "least `level` to log: debug, info, warn or error")
+	f.BoolVar(&o.version, "version", false, "print the version and end")
+	return f
+}
+
+// The ways to know callers.
+const (
+	authKubernetes = "kubernetes"
+	authNone       = "none"
+)
+
+func (o *options) validate() error {
+	switch {
+	case o.store == "":
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -store must name the store")
+	case o.Namespace == "":
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -namespace must name the namespace of this installation")
+	case o.auth != authKubernetes && o.auth != authNone:
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -auth must be kubernetes or none, but is %q", o.auth)
+	case (o.cert == "") != (o.key == ""):
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flags -tls-cert and -tls-key must be given together")
+	case o.argoUI != "" && !strings.HasPrefix(o.argoUI, "http://") && !strings.HasPrefix(o.argoUI, "https://"):
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -argo-ui must be a URL as https://argo.example.org, but is %q", o.argoUI)
+	}
+	return nil
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var o options
+	flags := o.flags()
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(stdout, "api: answer the REST interface\n\n%s\n\nFlags:\n", strings.TrimSpace(long))
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+		return nil
+	case err != nil:
+		return schemas.Errorf(schemas.CodeInvalidConfig, "%w (api -help lists the flags)", err)
+	case flags.NArg() > 0:
+		return schemas.Errorf(schemas.CodeInvalidConfig, "arguments must be flags, but there is %q", flags.Arg(0))
+	case o.version:
+		fmt.Fprintln(stdout, "api", jobs.Version())
+		return nil
+	}
+	log, err := jobs.NewLogger(stderr, o.logFormat, o.logLevel)
+	if err != nil {
+		return err
+	}
+	if err := o.validate(); err != nil {
+		return err
+	}
+	boundMemory()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	listeners, err := open(&o, log)
+	if err != nil {
+		return err
+	}
+	defer listeners.close()
+	server, closeAll, err := assemble(ctx, &o, listeners.api.Listener.Addr(), registry, log)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	return listeners.serve(ctx, server, registry, log)
+}
+
+// boundMemory keeps the program's memory low where nobody says otherwise by GOGC and
+// GOMEMLIMIT: most of what it shows is in files.
+func boundMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(112 << 20)
+	}
+}
+
+// listeners are where the program is reached.
+type listeners struct {
+	api     api.Listen
+	metrics net.Listener
+}
+
+func open(o *options, log *slog.Logger) (*listeners, error) {
+	l := &listeners{api: api.Listen{Log: log}}
+	if o.cert != "" {
+		var err error
+		if l.api.Certificate, err = api.NewCertificate(o.cert, o.key, log); err != nil {
+			return nil, err
+		}
+	}
+	for _, x := range []struct {
+		flag, address string
+		to            *net.Listener
+	}{{"listen", o.listen, &l.api.Listener}, {"metrics-listen", o.metrics, &l.metrics}} {
+		listener, err := net.Listen("tcp", x.address)
+		if err != nil {
+			l.close()
+			return nil, schemas.Errorf(schemas.CodeInvalidConfig, "flag -%s: %w", x.flag, err)
+		}
+		*x.to = listener
+	}
+	return l, nil
+}
+
+func (l *listeners) close() {
+	for _, x := range []net.Listener{l.api.Listener, l.metrics} {
+		if x != nil {
+			x.Close() // a server that has ended has closed it already
+		}
+	}
+}
+
+// serve answers until ctx ends.
+func (l *listeners) serve(ctx context.Context, server *api.Server, registry *prometheus.Registry, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	errs := make(chan error, 2)
+	part := func(f func() error) {
+		parts.Go(func() {
+			errs <- f()
+			cancel()
+		})
+	}
+	parts.Go(func() {
+		fill(ctx, server, log)
+		server.Run(ctx)
+	})
+	log.Info("ready to be asked", "address", l.api.Listener.Addr().String(), "metrics", l.metrics.Addr().String(), "version", jobs.Version())
+	part(func() error { return api.Serve(ctx, server, l.api) })
+	part(func() error {
+		return api.Serve(ctx, metricsHandler(registry), api.Listen{Listener: l.metrics, Log: log})
+	})
+	return errors.Join(<-errs, <-errs)
+}
+
+// fill reads everything for the first time. A store or a cluster that does not answer
+// yet is asked again; until then there is little to show.
+func fill(ctx context.Context, server *api.Server, log *slog.Logger) {
+	for wait := time.Second; ; wait = min(2*wait, 15*time.Second) {
+		err := server.Refresh(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		log.Warn("the store cannot be read yet", "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
