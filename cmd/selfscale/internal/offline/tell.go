@@ -110,12 +110,11 @@ func rank(r *runtime.Result) int {
 
 // days returns for how long a component was measured.
 func days(r *runtime.Result) string {
-	longest := time.Duration(0)
-	for _, s := range r.Candidate.Series {
-		m := s.Measured()
-		longest = max(longest, time.Duration(m.Len())*m.Step)
+	longest := 0.0
+	for _, g := range r.Decision.Histories {
+		longest = max(longest, g.Days)
 	}
-	return fmt.Sprintf("%.1f d", longest.Hours()/24)
+	return fmt.Sprintf("%.1f d", longest)
 }
 
 // highest returns the highest median of a forecast.
