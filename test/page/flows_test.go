@@ -113,7 +113,7 @@ func TestSwitchMeetsAnotherChange(t *testing.T) {
 	p.sees("Somebody else has changed " + name + " in the meantime.")
 	p.shoot("confirm-conflict")
 	w.hasMode(images, schemas.Off)
-	p.click("dialog button", "Cancel")
+	p.click("dialog button", "Close")
 	p.until("the switch shows the other's mode", pressed(name, schemas.Off))
 	p.quiet()
 }

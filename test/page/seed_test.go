@@ -11,6 +11,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/utils/clock"
+
 	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
 	"github.com/self-scaling/self-scaling/controller/plugins"
@@ -113,8 +115,9 @@ func (o operators) Policy(id schemas.ComponentID) schemas.Policy {
 
 func (o operators) Target(id schemas.ComponentID) *framework.Target { return o.cluster.Target(id) }
 
-// pipelines runs the real steps over a store and a simulated cluster.
-func pipelines(store *artifact.Store, cluster *sim.Cluster, mode func(schemas.ComponentID) schemas.Mode) (*local.Submitter, error) {
+// pipelines runs the real steps over a store and a simulated cluster. Its records
+// have the times of a clock.
+func pipelines(store *artifact.Store, cluster *sim.Cluster, now clock.Clock, mode func(schemas.ComponentID) schemas.Mode) (*local.Submitter, error) {
 	profile, err := plugins.Profile(plugins.DefaultProfile)
 	if err != nil {
 		return nil, err
@@ -158,7 +161,7 @@ func pipelines(store *artifact.Store, cluster *sim.Cluster, mode func(schemas.Co
 		}
 	}
 	return local.New(local.Config{
-		Pipelines: workflows.Pipelines(),
+		Pipelines: workflows.Pipelines(), Clock: now,
 		Jobs: map[string]local.Func{
 			workflows.CollectorJob: step(func(local.Args) jobs.Func {
 				return collector.New(cluster, collector.Options{Backfill: samples.DefaultRetention})
@@ -196,7 +199,7 @@ func seed(ctx context.Context, store *artifact.Store) error {
 	for _, c := range shop {
 		modes[c.id] = c.mode
 	}
-	submitter, err := pipelines(store, cluster, func(id schemas.ComponentID) schemas.Mode { return modes[id] })
+	submitter, err := pipelines(store, cluster, clock.RealClock{}, func(id schemas.ComponentID) schemas.Mode { return modes[id] })
 	if err != nil {
 		return err
 	}

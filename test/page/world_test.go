@@ -100,16 +100,16 @@ func newWorld(t testing.TB, s setup) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.services = newServices(cluster)
-	if w.submitter, err = pipelines(store, cluster, w.services.mode); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = w.submitter.Close() })
-
 	if s.speed == 0 {
 		s.speed = 1
 	}
 	now := &since{from: start, began: time.Now(), speed: s.speed}
+	w.services = newServices(cluster)
+	if w.submitter, err = pipelines(store, cluster, now, w.services.mode); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.submitter.Close() })
+
 	if w.view, err = view.New(store, view.Options{Dir: t.TempDir(), Every: 100 * time.Millisecond, Clock: now}); err != nil {
 		t.Fatal(err)
 	}

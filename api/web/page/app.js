@@ -79,8 +79,9 @@ const Mark = () => html`<svg class="mark" viewBox="0 0 32 32" width="24" height=
 function Clock({status}) {
   const now = useNow(1000);
   const {zone} = settings.useSettings();
-  return html`<span class="clock num" title=${status?.speed > 1 ? `Simulated time, ${status.speed} times as fast` : 'The time on the server'}>
-    ${format.clock(now, zone)} <span class="zone">${format.zoneName(zone)}</span>${status?.speed > 1 && html` <span class="speed">×${status.speed}</span>`}</span>`;
+  if (!status) return null;
+  return html`<span class="clock num" title=${status.speed > 1 ? `Simulated time, ${status.speed} times as fast` : 'The time on the server'}>
+    ${format.clock(now, zone)} <span class="zone">${format.zoneName(zone)}</span>${status.speed > 1 && html` <span class="speed">×${status.speed}</span>`}</span>`;
 }
 
 // Freshness says how old the data is, and looks worried once it is too old.

@@ -52,7 +52,7 @@ function Confirm({mode, affected, many, apply, name, close}) {
   };
   const shadows = affected.filter(c => c.decision && c.decision.reason !== 'NotManaged');
   const raised = affected.filter(c => c.mode === 'Auto' && c.raised);
-  return html`<${Dialog} title=${`Switch ${name} to ${mode}?`} confirm=${`Switch to ${mode}`}  busy=${busy} error=${error} onConfirm=${confirm} onCancel=${close}>
+  return html`<${Dialog} title=${`Switch ${name} to ${mode}?`} confirm=${`Switch to ${mode}`} busy=${busy} error=${error} onConfirm=${confirm} onCancel=${close}>
     ${mode === 'Auto' ? html`
       ${!many && affected[0].hindrance && html`<p class="note warn">${affected[0].hindrance} Nothing is written while that is so.</p>`}
       <ul>${words.confirmAuto(affected, many).map(p => html`<li key=${p}>${p}</li>`)}</ul>

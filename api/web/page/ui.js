@@ -67,8 +67,10 @@ export function Loaded({query, what, rows, children}) {
 }
 
 // Dialog asks for something and keeps the focus until it has an answer. Escape
-// and the cancel button close it.
-export function Dialog({title, confirm, look, busy, error, onConfirm, onCancel, children}) {
+// and the cancel button close it. Where what was asked has been overtaken (412),
+// it can only be closed.
+export function Dialog({title, confirm, busy, error, onConfirm, onCancel, children}) {
+  const overtaken = error?.status === 412;
   const element = useRef();
   const id = useId();
   useLayoutEffect(() => {
@@ -81,8 +83,8 @@ export function Dialog({title, confirm, look, busy, error, onConfirm, onCancel, 
     <div class="dialog-body">${children}</div>
     ${error && html`<p class="dialog-error" role="alert">${error.message}</p>`}
     <div class="dialog-actions">
-      <button type="button" onClick=${onCancel} disabled=${busy}>Cancel</button>
-      <button type="button" class=${look ?? 'primary'} onClick=${onConfirm} disabled=${busy}>${busy ? 'Working…' : confirm}</button>
+      <button type="button" onClick=${onCancel} disabled=${busy}>${overtaken ? 'Close' : 'Cancel'}</button>
+      ${!overtaken && html`<button type="button" class="primary" onClick=${onConfirm} disabled=${busy}>${busy ? 'Working…' : confirm}</button>`}
     </div>
   </dialog>`;
 }

@@ -75,10 +75,17 @@ function Over({data}) {
   </section>`;
 }
 
+// rolledBack says that somebody went back to earlier models, and what that means.
+const rolledBack = data => [
+  data.rolledBackFrom && `The models of ${data.rolledBackFrom} were taken out of service${data.reason ? `: ${data.reason}` : ''}.`,
+  data.hold && 'New trainings do not replace these models until somebody lets them.',
+].filter(Boolean).join(' ');
+
 function Models({data}) {
   if (data.items.length === 0) return html`<div class="card"><${Empty} title="No model yet">Until the first training the simple forecasters do the work.<//></div>`;
   return html`<section class="card" aria-labelledby="models">
     <h2 id="models">Models in use</h2>
+    ${(data.rolledBackFrom || data.hold) && html`<p class="note warn">${rolledBack(data)}</p>`}
     <dl class="facts">
       <${Fact} name="Training"><span class="num">${data.number}</span>${data.accepted && html` by <a href=${`#/runs/${encodeURIComponent(data.accepted)}`}>${data.accepted}</a>`}<//>
       <${Fact} name="Learned from data until"><${Time} at=${data.until} /><//>
