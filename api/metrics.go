@@ -60,7 +60,7 @@ func newMetrics(s *Server) (*metrics, error) {
 		})
 	}
 	for _, mode := range []schemas.Mode{schemas.Off, schemas.Shadow, schemas.Auto} {
-		gauge("selfscaling_components", "Components that are known, by the mode that holds for them.", prometheus.Labels{"mode": string(mode)}, func() float64 {
+		gauge("selfscaling_api_components", "Components that are known, by the mode that holds for them.", prometheus.Labels{"mode": string(mode)}, func() float64 {
 			return float64(s.catalog.load().modes[string(mode)])
 		})
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/offline"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/query"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/remote"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/serve"
 )
 
 // version is set by the linker.
@@ -34,7 +35,10 @@ func engine() cli.Engine {
 		Run: func(ctx context.Context, o cli.RunOptions, c cli.Console) error {
 			return offline.Run(ctx, o, c, cli.Version(version))
 		},
-		Remote:   remote.Engine(),
+		Remote: remote.Engine(),
+		Serve: func(ctx context.Context, o cli.ServeOptions, c cli.Console) error {
+			return serve.Run(ctx, o, c, cli.Version(version))
+		},
 		Forecast: query.Forecast,
 		History:  query.History,
 		Backtest: func(ctx context.Context, o cli.BacktestOptions, c cli.Console) error {

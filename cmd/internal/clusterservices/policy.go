@@ -13,8 +13,8 @@ import (
 	"github.com/self-scaling/self-scaling/schemas/v1alpha1"
 )
 
-// policyOf returns a policy as the REST interface has it.
-func policyOf(p *v1alpha1.ScalingPolicy) api.ServicePolicy {
+// PolicyOf returns a policy as the REST interface has it.
+func PolicyOf(p *v1alpha1.ScalingPolicy) api.ServicePolicy {
 	out := api.ServicePolicy{
 		ServicePolicy: wire.ServicePolicy{
 			Namespace: p.Namespace, Service: p.Spec.Service,
@@ -52,9 +52,9 @@ func spelled(d *metav1.Duration) *string {
 	return &s
 }
 
-// specOf returns the spec of a policy as it is wanted, after the one that it has:
+// SpecOf returns the spec of a policy as it is wanted, after the one that it has:
 // components stay in their order, and new ones come after them.
-func specOf(w *api.ServicePolicy, from v1alpha1.ScalingPolicySpec) (v1alpha1.ScalingPolicySpec, error) {
+func SpecOf(w *api.ServicePolicy, from v1alpha1.ScalingPolicySpec) (v1alpha1.ScalingPolicySpec, error) {
 	out := v1alpha1.ScalingPolicySpec{Service: w.Service}
 	if err := setSettings(&out.Settings, &w.Settings); err != nil {
 		return out, err

@@ -193,7 +193,7 @@ func (s *Services) Policies(ctx context.Context) ([]api.ServicePolicy, error) {
 	}
 	found := map[cluster.ServiceKey]api.ServicePolicy{}
 	for key, p := range policies {
-		found[key] = policyOf(p)
+		found[key] = PolicyOf(p)
 	}
 	for _, c := range components {
 		key := cluster.ServiceKey{Namespace: c.ID.Namespace, Service: c.ID.Service}
@@ -223,7 +223,7 @@ func (s *Services) Policy(ctx context.Context, namespace, service string) (api.S
 		return api.ServicePolicy{}, err
 	}
 	if p := policies[key]; p != nil {
-		return policyOf(p), nil
+		return PolicyOf(p), nil
 	}
 	s.mu.Lock()
 	problem := s.problems[key]
@@ -270,7 +270,7 @@ func (s *Services) Replace(ctx context.Context, wanted []api.ServicePolicy) erro
 		if from.ResourceVersion != w.Version {
 			return schemas.Errorf(schemas.CodeConflict, "policy of service %s has changed", w.Service)
 		}
-		spec, err := specOf(w, from.Spec)
+		spec, err := SpecOf(w, from.Spec)
 		if err != nil {
 			return err
 		}

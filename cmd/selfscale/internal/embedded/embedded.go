@@ -32,7 +32,7 @@ type Config struct {
 	Inference jobs.Func
 	Version   string
 	KeepRuns  int          // how many runs that have ended are remembered; 0 means 16
-	Clock     clock.Clock  // of the runs' records; nil means the real one
+	Clock     clock.Clock  // of runs that are not for an instant of their own, and of records; nil means the real one
 	Log       *slog.Logger // nil means none
 }
 
@@ -51,6 +51,9 @@ type Pipelines struct {
 func New(c Config) (*Pipelines, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
 	}
 	step := func(make func(local.Args) jobs.Func) local.Func {
 		return func(ctx context.Context, args local.Args) error {
@@ -109,9 +112,12 @@ func (c *Config) env(args local.Args) (jobs.Env, time.Duration, error) {
 	if err := flags.Parse(args.Flags); err != nil {
 		return jobs.Env{}, 0, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: %w", args.Step, err)
 	}
-	at, err := time.Parse(time.RFC3339, *now)
-	if err != nil {
-		return jobs.Env{}, 0, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: -now must be an RFC 3339 time, but is %q", args.Step, *now)
+	at := c.Clock.Now()
+	if *now != "" {
+		var err error
+		if at, err = time.Parse(time.RFC3339, *now); err != nil {
+			return jobs.Env{}, 0, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: -now must be an RFC 3339 time, but is %q", args.Step, *now)
+		}
 	}
 	if *backfill < 0 {
 		return jobs.Env{}, 0, schemas.Errorf(schemas.CodeInvalidConfig, "step %s: -backfill must not be negative, but is %s", args.Step, *backfill)

@@ -1,0 +1,115 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/self-scaling/self-scaling/api/access"
+	accesskubernetes "github.com/self-scaling/self-scaling/api/access/kubernetes"
+	"github.com/self-scaling/self-scaling/cmd/internal/clusterservices"
+	"github.com/self-scaling/self-scaling/cmd/internal/decide"
+	"github.com/self-scaling/self-scaling/cmd/internal/standard"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/controller/cluster"
+	"github.com/self-scaling/self-scaling/controller/cluster/oversight"
+	"github.com/self-scaling/self-scaling/controller/cluster/prometheus"
+	"github.com/self-scaling/self-scaling/controller/cluster/usage"
+	"github.com/self-scaling/self-scaling/controller/framework"
+	"github.com/self-scaling/self-scaling/controller/framework/runtime"
+	"github.com/self-scaling/self-scaling/controller/plugins"
+	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/collector"
+	"github.com/self-scaling/self-scaling/jobs/inference"
+	"github.com/self-scaling/self-scaling/jobs/trainer"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
+)
+
+// audience is what tokens for the API must be meant for.
+const audience = "self-scaling"
+
+// clusterWorld is a Kubernetes cluster.
+func clusterWorld(o cli.ServeOptions, log *slog.Logger) (*world, error) {
+	config, namespace, err := cluster.Config(o.Kubeconfig, o.Context)
+	if err != nil {
+		return nil, err
+	}
+	client, err := cluster.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	scope := cluster.Scope{Namespaces: o.WatchNamespaces}
+	if o.Labels != "" {
+		if scope.Presets, err = cluster.ParsePresets(o.Labels); err != nil {
+			return nil, err
+		}
+	}
+	namespace = cmp.Or(o.Namespace, namespace)
+	watched := oversight.New(client, oversight.Options{Scope: scope, Log: log})
+	events, err := oversight.NewEvents(watched, namespace, os.Getenv("POD_NAME"))
+	if err != nil {
+		return nil, err
+	}
+	known := clusterservices.New(client, namespace, clusterservices.Options{Scope: scope, Log: log})
+	w := &world{
+		cluster: watched, services: known, trainValues: known,
+		clock: clock.RealClock{}, speed: 1,
+		trainer:   trainer.Config{Options: trainer.DefaultOptions()},
+		inference: deciding(client, scope, namespace),
+		backfill:  o.Backfill,
+		retention: artifact.DefaultSweepOptions(),
+		notify:    events.Notify,
+	}
+	if o.Auth == cli.AuthKubernetes {
+		w.access = access.NewCache(accesskubernetes.New(client.Dynamic, audience), access.Options{})
+	}
+	sampler := usage.New(client, usage.Options{Scope: scope, Log: log})
+	var source collector.Source = sampler
+	w.run = func(ctx context.Context) error {
+		defer events.Stop()
+		if o.Prometheus == "" {
+			sampler.Run(ctx)
+		}
+		<-ctx.Done()
+		return nil
+	}
+	if o.Prometheus != "" {
+		if source, err = prometheus.New(o.Prometheus, prometheus.Options{Scope: scope, Log: log}); err != nil {
+			return nil, err
+		}
+	}
+	w.collector = func(backfill time.Duration) jobs.Func {
+		return collector.New(source, collector.Options{Backfill: backfill})
+	}
+	return w, nil
+}
+
+// deciding returns the step that decides for a cluster, by the train values that hold
+// when it runs.
+func deciding(client *cluster.Client, scope cluster.Scope, namespace string) jobs.Func {
+	return func(ctx context.Context, env jobs.Env) error {
+		values, err := client.TrainValues(ctx, namespace)
+		if err != nil {
+			return err
+		}
+		named := func(name string) (runtime.Profile, error) {
+			p, err := standard.Profile(name)
+			p.Horizon = framework.Duration(time.Duration(values.FutureDays) * 24 * time.Hour)
+			return p, err
+		}
+		profile, err := named(plugins.DefaultProfile)
+		if err != nil {
+			return err
+		}
+		return decide.OnCluster(decide.Options{
+			Client: client, Scope: scope, Profile: profile, Named: named,
+			// Looking back costs little, and a week tells more than the days that are
+			// learned from.
+			Inference: inference.Config{HistoryDays: max(values.HistoryDays, inference.DefaultHistoryDays)},
+		})(ctx, env)
+	}
+}
