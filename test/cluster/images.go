@@ -30,7 +30,7 @@ type product struct {
 }
 
 var products = []product{
-	{"Dockerfile.collector", ".", []string{"collector", "dataset", "inference", "controller"}},
+	{"Dockerfile.collector", ".", []string{"collector", "dataset", "inference", "controller", "api"}},
 	{"Dockerfile.trainer", ".", []string{"trainer", "selfscale"}},
 	{"test/load/Dockerfile", "test/load", []string{"load"}},
 }
