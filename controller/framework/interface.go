@@ -141,8 +141,7 @@ type Candidate struct {
 	Policy schemas.Policy
 	// Series holds the usage of each measured resource, oldest bucket first,
 	// all ending at the same bucket. A resource that was never measured is
-	// absent. In the binding cycle there may be none: all components of a run come
-	// to it together, and a decision is about their forecasts.
+	// absent.
 	Series map[schemas.Resource]*schemas.Series
 	// Measured holds the series as they were measured, where a [ViewPlugin] shows
 	// forecasters others in Series. It is nil where Series is what was measured.

@@ -51,8 +51,7 @@ type level struct {
 }
 
 // usage is what was gathered of one resource. While rows are read, mean holds
-// sums. Max is nil as long as no bucket has a second reading: it is the mean then,
-// and a file of many components takes half the memory.
+// sums.
 type usage struct {
 	mean, max []float64
 	count     []uint8
@@ -201,21 +200,11 @@ func (u *usage) add(i int, v float64) {
 	}
 	for len(u.count) <= i {
 		u.mean = append(u.mean, 0)
+		u.max = append(u.max, math.NaN())
 		u.count = append(u.count, 0)
-		if u.max != nil {
-			u.max = append(u.max, math.NaN())
-		}
-	}
-	if u.count[i] > 0 && u.max == nil {
-		u.max = slices.Clone(u.mean)
-		for k, n := range u.count {
-			if n == 0 {
-				u.max[k] = math.NaN()
-			}
-		}
 	}
 	u.mean[i] += v
-	if u.max != nil && (u.count[i] == 0 || v > u.max[i]) {
+	if u.count[i] == 0 || v > u.max[i] {
 		u.max[i] = v
 	}
 	u.count[i]++
@@ -367,26 +356,17 @@ func (c *component) history(step, end int64) schemas.History {
 			continue
 		}
 		n := int(end - c.first)
-		u.mean = slices.Grow(u.mean, n-len(u.mean))
+		u.mean, u.max = slices.Grow(u.mean, n-len(u.mean)), slices.Grow(u.max, n-len(u.max))
 		for i, count := range u.count {
 			if count == 0 {
 				u.mean[i] = math.NaN()
 				continue
 			}
 			// Rounding must not lift the mean above the maximum.
-			u.mean[i] /= float64(count)
-			if u.max != nil {
-				u.mean[i] = min(u.mean[i], u.max[i])
-			}
+			u.mean[i] = min(u.mean[i]/float64(count), u.max[i])
 		}
 		for len(u.mean) < n {
-			u.mean = append(u.mean, math.NaN())
-		}
-		if u.max == nil {
-			u.max = u.mean
-		}
-		for len(u.max) < n {
-			u.max = append(u.max, math.NaN())
+			u.mean, u.max = append(u.mean, math.NaN()), append(u.max, math.NaN())
 		}
 		h.Series[r] = &schemas.Series{
 			Component: c.id, Resource: r, Start: minuteTime(c.first * step), Step: time.Duration(step) * time.Minute,

@@ -64,9 +64,8 @@ type File struct {
 // without bound.
 const maxSpan = 800 * 24 * time.Hour
 
-// Read reads a whole file. Memory is bounded by the result: one float64 and a
-// byte for each bucket, component and resource, and one float64 more where rows
-// are closer than buckets. A file that breaks a rule is an
+// Read reads a whole file. Memory is bounded by the result: two float64 and a
+// byte for each bucket, component and resource. A file that breaks a rule is an
 // error with [schemas.CodeInvalidData]; one that cannot be opened,
 // [schemas.CodeInvalidConfig].
 func Read(ctx context.Context, path string, opts Options) (*File, error) {

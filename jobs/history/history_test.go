@@ -431,21 +431,3 @@ func BenchmarkParseCSV(b *testing.B) {
 		})
 	}
 }
-
-func TestTheHighestOfOneReadingIsTheReading(t *testing.T) {
-	// Until a bucket has two readings, means and maxima are one.
-	const rows = "time,service,component,cpu,memory\n" +
-		"2024-03-09T00:00:00Z,shop,cart,1,\n2024-03-09T00:15:00Z,shop,cart,,5\n2024-03-09T00:30:00Z,shop,cart,3,7\n"
-	f, err := history.Parse(t.Context(), "f.csv", []byte(rows+"2024-03-09T00:35:00Z,shop,cart,5,7\n"), history.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := f.Histories[0].Series[schemas.CPU]
-	if diff := cmp.Diff([][]float64{{1, math.NaN(), 4}, {1, math.NaN(), 5}}, [][]float64{s.Mean, s.Max}, cmpopts.EquateNaNs()); diff != "" {
-		t.Errorf("means and maxima (-want +got):\n%s", diff)
-	}
-	f.Release()
-	if len(f.Histories) > 0 || f.Rows != 4 {
-		t.Errorf("what is left is %d histories and %d rows, want 0 and 4", len(f.Histories), f.Rows)
-	}
-}

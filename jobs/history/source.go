@@ -44,18 +44,10 @@ func (f *File) Samples(ctx context.Context, from, to time.Time, step time.Durati
 	return nil
 }
 
-// Release lets go of the components, once they are collected: what is told of the
-// file itself stays.
-func (f *File) Release() { f.Histories, f.components = nil, nil }
-
 // at returns the usage in bucket i, nil where there was no reading.
 func (u *usage) at(i int64) *schemas.Usage {
 	if i >= int64(len(u.count)) || u.count[i] == 0 {
 		return nil
 	}
-	top := u.mean[i]
-	if u.max != nil {
-		top = u.max[i]
-	}
-	return &schemas.Usage{Mean: u.mean[i], Max: top, Count: int32(u.count[i])}
+	return &schemas.Usage{Mean: u.mean[i], Max: u.max[i], Count: int32(u.count[i])}
 }

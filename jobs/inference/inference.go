@@ -110,16 +110,16 @@ func (c *Config) run(ctx context.Context, env jobs.Env) error {
 	if err != nil {
 		return fmt.Errorf("read the policies: %w", err)
 	}
-	w := window{snapshot: snapshot, from: from, to: to, catalog: catalog, before: map[schemas.ComponentID]*schemas.Decision{}}
-	for i := range previous.Decisions {
-		w.before[previous.Decisions[i].Component] = &previous.Decisions[i]
-	}
-	results, err := c.decide(ctx, env, &w, trained)
+	candidates, err := candidates(ctx, env, snapshot, from, to, catalog, previous.Decisions)
 	if err != nil {
 		return err
 	}
 	for _, f := range snapshot.Lost() {
 		env.Log.WarnContext(ctx, "samples are missing: a file is damaged", "key", f.Key)
+	}
+	results, err := c.decide(ctx, env.Run, catalog, candidates, trained)
+	if err != nil {
+		return err
 	}
 	set := forecasts.Set{Run: env.Run, Now: env.Now, DataUntil: to}
 	for i := range results {
@@ -154,25 +154,24 @@ func (c *Config) run(ctx context.Context, env jobs.Env) error {
 	return failure
 }
 
-// decide runs every component with samples in the window, with the plugins that
-// its catalog names for it. The results are in the order of the components.
-func (c *Config) decide(ctx context.Context, env jobs.Env, w *window, trained []models.Trained) ([]runtime.Result, error) {
-	ids, err := w.snapshot.Components(ctx, w.from, w.to)
-	if err != nil {
-		return nil, fmt.Errorf("list the components: %w", err)
-	}
-	profiler, named := w.catalog.(Profiler)
-	named = named && c.Profile != nil
-	rounds := map[string]*runtime.Round{}
-	order := map[string][]int{} // the components of each profile
-	for i, id := range ids {
-		name := ""
-		if named {
-			name = profiler.Profile(id)
+// decide runs every candidate with the plugins that its catalog names. The
+// results are in the order of the candidates.
+func (c *Config) decide(ctx context.Context, run string, catalog Catalog, candidates []*framework.Candidate, trained []models.Trained) ([]runtime.Result, error) {
+	profiler, ok := catalog.(Profiler)
+	if !ok || c.Profile == nil {
+		fw, err := c.Framework(trained)
+		if err != nil {
+			return nil, err
 		}
-		order[name] = append(order[name], i)
+		return fw.Run(ctx, run, candidates), nil
 	}
-	for _, name := range slices.Sorted(maps.Keys(order)) {
+	sets := map[string][]int{}
+	for i, k := range candidates {
+		name := profiler.Profile(k.Component)
+		sets[name] = append(sets[name], i)
+	}
+	results := make([]runtime.Result, len(candidates))
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
 		build := c.Framework
 		if name != "" {
 			build = func(t []models.Trained) (*runtime.Framework, error) { return c.Profile(name, t) }
@@ -181,67 +180,15 @@ func (c *Config) decide(ctx context.Context, env jobs.Env, w *window, trained []
 		if err != nil {
 			return nil, err
 		}
-		rounds[name] = fw.Start(env.Run)
-	}
-	done := 0
-	for part := range slices.Chunk(ids, w.componentsAtOnce()) {
-		candidates, err := w.candidates(ctx, env.Now, part)
-		if err != nil {
-			return nil, err
+		part := make([]*framework.Candidate, 0, len(sets[name]))
+		for _, i := range sets[name] {
+			part = append(part, candidates[i])
 		}
-		sets := map[string][]*framework.Candidate{}
-		for _, k := range candidates {
-			name := ""
-			if named {
-				name = profiler.Profile(k.Component)
-			}
-			sets[name] = append(sets[name], k)
-		}
-		for _, name := range slices.Sorted(maps.Keys(sets)) {
-			rounds[name].Forecast(ctx, sets[name])
-		}
-		done += len(part)
-		env.Report(done, len(ids))
-	}
-	results := make([]runtime.Result, len(ids))
-	for _, name := range slices.Sorted(maps.Keys(rounds)) {
-		for j, r := range rounds[name].Bind(ctx) {
-			results[order[name][j]] = r
+		for j, r := range fw.Run(ctx, run, part) {
+			results[sets[name][j]] = r
 		}
 	}
 	return results, nil
-}
-
-// window is what a run of the step looks at.
-type window struct {
-	snapshot *samples.Snapshot
-	from, to time.Time
-	catalog  Catalog
-	before   map[schemas.ComponentID]*schemas.Decision
-}
-
-// seriesBytes is how much the series of the components that are forecast at once
-// may take. Each part reads the table's files anew.
-const seriesBytes = 96 << 20
-
-// componentsAtOnce is how many components are forecast before the next ones are
-// read.
-func (w *window) componentsAtOnce() int {
-	buckets := int(w.to.Sub(w.from) / w.snapshot.Step())
-	return max(64, seriesBytes/max(1, 32*buckets)) // means and maxima of two resources
-}
-
-// candidates returns components as the plugins see them.
-func (w *window) candidates(ctx context.Context, now time.Time, ids []schemas.ComponentID) ([]*framework.Candidate, error) {
-	histories, err := w.snapshot.Histories(ctx, ids, w.from, w.to)
-	if err != nil {
-		return nil, fmt.Errorf("read the histories: %w", err)
-	}
-	candidates := make([]*framework.Candidate, 0, len(histories))
-	for i := range histories {
-		candidates = append(candidates, NewCandidate(&histories[i], now, w.catalog, w.before[histories[i].Component]))
-	}
-	return candidates, nil
 }
 
 // allFailed returns why not a single decision could be carried out, because of
@@ -287,6 +234,27 @@ func latestModels(ctx context.Context, env jobs.Env) ([]models.Trained, []artifa
 	}
 	inputs, err := inputOf(head)
 	return trained, inputs, err
+}
+
+// candidates returns the components with samples on the days of the window.
+func candidates(ctx context.Context, env jobs.Env, snapshot *samples.Snapshot, from, to time.Time, catalog Catalog, previous []schemas.Decision) ([]*framework.Candidate, error) {
+	ids, err := snapshot.Components(ctx, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("list the components: %w", err)
+	}
+	histories, err := snapshot.Histories(ctx, ids, from, to)
+	if err != nil {
+		return nil, fmt.Errorf("read the histories: %w", err)
+	}
+	before := make(map[schemas.ComponentID]*schemas.Decision, len(previous))
+	for i := range previous {
+		before[previous[i].Component] = &previous[i]
+	}
+	candidates := make([]*framework.Candidate, 0, len(histories))
+	for i := range histories {
+		candidates = append(candidates, NewCandidate(&histories[i], env.Now, catalog, before[histories[i].Component]))
+	}
+	return candidates, nil
 }
 
 // NewCandidate returns a component as the plugins see it.

@@ -40,41 +40,13 @@ type Result struct {
 //
 // When ctx ends, what has not been bound yet stays as it is.
 func (f *Framework) Run(ctx context.Context, run string, candidates []*framework.Candidate) []Result {
-	r := f.Start(run)
-	r.Forecast(ctx, candidates)
-	for i, c := range candidates {
-		r.results[i].Candidate = c
-	}
-	return r.Bind(ctx)
-}
-
-// Round is one run that is given its components part by part, because not all of
-// their series fit into memory at once. It comes to the same as [Framework.Run]
-// with all of them.
-type Round struct {
-	framework *Framework
-	run       string
-	startup   []Note
-	results   []Result
-}
-
-// Start begins a run.
-func (f *Framework) Start(run string) *Round {
-	r := &Round{framework: f, run: run}
+	var startup []Note
 	for _, p := range f.starters {
 		name := p.(framework.Plugin).Name()
 		if st := guard(name, func() *framework.Status { p.StartRun(run); return nil }); !st.IsSuccess() {
-			r.startup = append(r.startup, Note{Plugin: name, Status: st})
+			startup = append(startup, Note{Plugin: name, Status: st})
 		}
 	}
-	return r
-}
-
-// Forecast takes more components through the forecast cycle, several at a time.
-// What the round keeps of them is without their series, and so is what plugins
-// of the binding cycle see.
-func (r *Round) Forecast(ctx context.Context, candidates []*framework.Candidate) {
-	f := r.framework
 	results := make([]Result, len(candidates))
 	workers := f.workers
 	if workers <= 0 {
@@ -84,23 +56,13 @@ func (r *Round) Forecast(ctx context.Context, candidates []*framework.Candidate)
 	group.SetLimit(workers)
 	for i, c := range candidates {
 		group.Go(func() error {
-			results[i] = f.decide(ctx, r.run, c)
-			results[i].Notes = append(slices.Clone(r.startup), results[i].Notes...)
-			kept := *c
-			kept.Series = nil
-			results[i].Candidate = &kept
+			results[i] = f.decide(ctx, run, c)
+			results[i].Notes = append(slices.Clone(startup), results[i].Notes...)
 			return nil
 		})
 	}
 	_ = group.Wait() // decide reports in its result
-	r.results = append(r.results, results...)
-}
 
-// Bind takes all components through the binding cycle, one by one in the order of
-// the queue, and returns what became of them in the order in which they were
-// given. It ends the round.
-func (r *Round) Bind(ctx context.Context) []Result {
-	f, results := r.framework, r.results
 	for _, i := range f.queue(results) {
 		r := &results[i]
 		if err := ctx.Err(); err != nil || r.Decision == nil {
@@ -113,7 +75,6 @@ func (r *Round) Bind(ctx context.Context) []Result {
 		if r.Status == nil {
 			r.Status = st
 		}
-		r.state = nil
 	}
 	return results
 }

@@ -234,36 +234,6 @@ func TestARunIsTheSameForAnyNumberOfWorkersAndAnyOrder(t *testing.T) {
 	}
 }
 
-func TestARunInPartsIsTheSameRun(t *testing.T) {
-	candidates, plugins := many(60)
-	whole := &binder{name: "Binder"}
-	want := build(t, nil, append(slices.DeleteFunc(slices.Clone(plugins), isBinder), whole)...).Run(t.Context(), "run", candidates)
-	for _, size := range []int{1, 7, 60, 100} {
-		parts := &binder{name: "Binder"}
-		round := build(t, nil, append(slices.DeleteFunc(slices.Clone(plugins), isBinder), parts)...).Start("run")
-		for part := range slices.Chunk(candidates, size) {
-			round.Forecast(t.Context(), part)
-		}
-		got := round.Bind(t.Context())
-		if diff := cmp.Diff(whole.bound, parts.bound); diff != "" {
-			t.Errorf("in parts of %d: bound (-whole +parts):\n%s", size, diff)
-		}
-		for i := range got {
-			if diff := cmp.Diff(want[i].Decision, got[i].Decision); diff != "" {
-				t.Errorf("in parts of %d: decision (-whole +parts):\n%s", size, diff)
-			}
-			if c := got[i].Candidate; c.Series != nil || c.Component != candidates[i].Component {
-				t.Errorf("in parts of %d: %s is kept with its series, in the place of %s", size, c.Component, candidates[i].Component)
-			}
-			if candidates[i].Series == nil {
-				t.Fatal("the caller's candidate was changed")
-			}
-		}
-	}
-}
-
-func isBinder(p framework.Plugin) bool { _, ok := p.(framework.BindPlugin); return ok }
-
 func TestOneComponentNeverStopsTheOthers(t *testing.T) {
 	candidates, plugins := many(60)
 	results := build(t, nil, plugins...).Run(t.Context(), "run", candidates)

@@ -7,9 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path"
-	"runtime/debug"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -77,8 +75,6 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 	}
 	defer out.Discard()
 
-	defer limitMemory()()
-
 	bucket := membucket.New(clock.RealClock{})
 	var set forecasts.Set
 	var results []runtime.Result
@@ -111,9 +107,6 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 		if err := run(ctx, pipelines, stage.pipeline, stage.name, now, c); err != nil {
 			return err
 		}
-		if stage.pipeline == "collect" {
-			file.Release() // all of it is in the table now
-		}
 	}
 	writing := c.Progress.Stage("writing "+o.Out, 0)
 	err = write(ctx, out, bucket, set, manifests)
@@ -125,21 +118,6 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 		return err
 	}
 	return tell(c.Out, file, now, results, out.Path())
-}
-
-// memoryLimit is from where on garbage is collected more eagerly: a file with
-// ten thousand components needs a good half of it, and should need no more than
-// that and a little.
-const memoryLimit = 600 << 20
-
-// limitMemory sets the limit where nobody has set one, and returns what undoes
-// it.
-func limitMemory() func() {
-	if os.Getenv("GOMEMLIMIT") != "" {
-		return func() {}
-	}
-	before := debug.SetMemoryLimit(memoryLimit)
-	return func() { debug.SetMemoryLimit(before) }
 }
 
 // instant returns the instant to decide for: the one that was asked for, or the

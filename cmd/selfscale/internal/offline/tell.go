@@ -110,11 +110,12 @@ func rank(r *runtime.Result) int {
 
 // days returns for how long a component was measured.
 func days(r *runtime.Result) string {
-	longest := 0.0
-	for _, g := range r.Decision.Histories {
-		longest = max(longest, g.Days)
+	longest := time.Duration(0)
+	for _, s := range r.Candidate.Series {
+		m := s.Measured()
+		longest = max(longest, time.Duration(m.Len())*m.Step)
 	}
-	return fmt.Sprintf("%.1f d", longest)
+	return fmt.Sprintf("%.1f d", longest.Hours()/24)
 }
 
 // highest returns the highest median of a forecast.
