@@ -124,7 +124,7 @@ func (s *Server) Refuse(code int) { s.refuseWhere(code, "", "") }
 // resource are spelled as in a Role.
 func (s *Server) Deny(verb, resource string) { s.refuseWhere(http.StatusForbidden, verb, resource) }
 
-// Break: see [Server.Deny].
+// Break has them answered as where the server is away, see [Server.Deny].
 func (s *Server) Break(verb, resource string) {
 	s.refuseWhere(http.StatusServiceUnavailable, verb, resource)
 }

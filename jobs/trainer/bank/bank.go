@@ -651,7 +651,7 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 		}
 	}
 	// The median's neighbours on both sides, within the period.
-	before, here, after := math.NaN(), math.NaN(), h.nearestMedian(o, first%p)
+	here, after := math.NaN(), h.nearestMedian(o, first%p)
 	if first%p > 0 {
 		here = h.nearestMedian(o, first%p-1)
 	}
@@ -660,7 +660,8 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 		if phase == 0 {
 			here, after = math.NaN(), h.nearestMedian(o, 0)
 		}
-		before, here, after = here, after, math.NaN()
+		before := here
+		here, after = after, math.NaN()
 		if phase+1 < p {
 			after = h.nearestMedian(o, phase+1)
 		}
