@@ -8,13 +8,13 @@
 {{- $_ := set $own "standalone" (list "settings" "tell" "retell") -}}
 {{- else -}}
 {{- $_ := set $watched "inference" (list "see" "bind" "tell") -}}
-{{- if .Values.controller.enabled }}{{ $_ := set $watched "controller" (list "see" "measure" "restore" "tell" "retell" "policies") }}{{ end -}}
+{{- if .Values.controller.enabled }}{{ $_ := set $watched "controller" (list "see" "measure" "bind" "tell" "retell" "policies") }}{{ end -}}
 {{- if .Values.api.enabled }}{{ $_ := set $watched "api" (list "see" "manage") }}{{ end -}}
 {{- if eq .Values.engine "argo" -}}
 {{- range list "collector" "dataset" "trainer" "inference" "workflows" }}{{ $_ := set $own . (list "executor") }}{{ end -}}
 {{- end -}}
 {{- if not .Values.prometheus.url }}{{ $_ := set $own "collector" (append (get $own "collector" | default list) "readers") }}{{ end -}}
-{{- if .Values.controller.enabled }}{{ $_ := set $own "controller" (list "submit" "run" "lead" "tell" "retell") }}{{ end -}}
+{{- if .Values.controller.enabled }}{{ $_ := set $own "controller" (list "submit" "lead" "tell" "retell") }}{{ end -}}
 {{- if .Values.api.enabled }}{{ $_ := set $own "api" (list "submit" "settings") }}{{ end -}}
 {{- end -}}
 {{- dict "watched" $watched "own" $own | toYaml -}}
@@ -148,35 +148,23 @@
 {{- end }}
 
 {{- define "self-scaling.own.submit" }}
-# Runs: Workflows, or the ConfigMaps that stand for them.
 {{- if eq .Values.engine "argo" }}
 - apiGroups: [argoproj.io]
   resources: [workflows]
   verbs: [get, list, watch, create, patch]
-{{- else }}
-- apiGroups: [""]
-  resources: [configmaps]
-  verbs: [get, list, watch, create, patch]
-{{- end }}
-{{- end }}
-
-{{- define "self-scaling.own.run" }}
-{{- if eq .Values.engine "argo" }}
-# Which pipelines are suspended.
 - apiGroups: [argoproj.io]
-  resources: [cronworkflows]
-  verbs: [list]
+  resources: [workflowtemplates, cronworkflows]
+  verbs: [get, list, watch]
 {{- else }}
-# The steps of runs, and runs that nobody asks for any more.
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list]
+  verbs: [get, list]
 {{- end }}
 {{- end }}
 
@@ -197,9 +185,5 @@
 {{- define "self-scaling.own.lead" }}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [create]
-- apiGroups: [coordination.k8s.io]
-  resources: [leases]
-  resourceNames: [{{ include "self-scaling.fullname" . }}-controller]
-  verbs: [get, update]
+  verbs: [get, create, update, patch]
 {{- end }}
