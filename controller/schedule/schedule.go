@@ -8,6 +8,7 @@ package schedule
 import (
 	"strings"
 	"time"
+	_ "time/tzdata" // images from scratch have no time zones
 
 	"github.com/robfig/cron/v3"
 
