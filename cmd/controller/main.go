@@ -54,6 +54,8 @@ Usage:
                                 self-scaling made, and end; needs no store
   controller report [flags]     keep the record of a run that has ended, and end
                                 ("controller report -help" lists its flags)
+  controller check [flags]      compare the account's rights with those that are needed
+                                ("controller check -help" lists its flags)
 
 Flags:
 `
@@ -67,6 +69,8 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		command, args = restore, args[1:]
 	case len(args) > 0 && args[0] == "report":
 		command, args = report, args[1:]
+	case len(args) > 0 && args[0] == "check":
+		return checkMain(ctx, args[1:], stdout, stderr)
 	}
 	err := command(ctx, args, stdout, stderr)
 	if err == nil || errors.Is(err, flag.ErrHelp) {
