@@ -221,7 +221,7 @@ func TestProgramAnswersForAnInstallation(t *testing.T) {
 	}
 	for _, want := range []string{
 		`selfscaling_http_request_duration_seconds_count{code="200",method="GET",route="/v1/components/{service}/{component}"} 1`,
-		`selfscaling_components{mode="Auto"} 1`, `selfscaling_api_runs_submitted_total{pipeline="infer"} 1`,
+		`selfscaling_api_components{mode="Auto"} 1`, `selfscaling_api_runs_submitted_total{pipeline="infer"} 1`,
 	} {
 		if !strings.Contains(string(metrics), want) {
 			t.Errorf("metrics lack %s", want)

@@ -9,11 +9,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/util/retry"
+	"k8s.io/utils/ptr"
 
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/clientset"
@@ -103,7 +106,7 @@ func (e *Elector) term(ctx context.Context, work func(context.Context)) error {
 			Client:     e.client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: o.Identity},
 		},
-		LeaseDuration: o.Duration, RenewDeadline: o.Renew, RetryPeriod: o.Retry, ReleaseOnCancel: true, Name: o.Name,
+		LeaseDuration: o.Duration, RenewDeadline: o.Renew, RetryPeriod: o.Retry, Name: o.Name,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(held context.Context) {
 				close(begun)
@@ -141,7 +144,30 @@ func (e *Elector) term(ctx context.Context, work func(context.Context)) error {
 	err = e.await(begun, ended, o.Duration)
 	stop()
 	<-over
+	if err == nil {
+		e.giveBack(context.WithoutCancel(ctx))
+	}
 	return err
+}
+
+// giveBack ends the lease, so that others need not wait for it to run out. The library
+// could do so too, but gives up where a renewal that it has cut short was done after all.
+func (e *Elector) giveBack(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, e.opts.Renew)
+	defer cancel()
+	leases := e.client.CoordinationV1().Leases(e.opts.Namespace)
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		lease, err := leases.Get(ctx, e.opts.Name, metav1.GetOptions{})
+		if err != nil || ptr.Deref(lease.Spec.HolderIdentity, "") != e.opts.Identity {
+			return err
+		}
+		lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = ptr.To(""), ptr.To[int32](1)
+		_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		e.opts.Log.Warn("lease was not given back; it runs out", "lease", e.opts.Name, "error", err)
+	}
 }
 
 // await waits until work has returned, where it was begun.
