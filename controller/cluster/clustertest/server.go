@@ -49,6 +49,7 @@ func Kinds() []Kind {
 		{"v1", "Pod", "pods", false},
 		{"v1", "ConfigMap", "configmaps", false},
 		{"v1", "Event", "events", false},
+		{"coordination.k8s.io/v1", "Lease", "leases", false},
 		{"apps/v1", "Deployment", "deployments", true},
 		{"apps/v1", "StatefulSet", "statefulsets", true},
 		{"apps/v1", "ReplicaSet", "replicasets", true},
