@@ -47,8 +47,8 @@ verify: lint test test-race ## what must pass before a commit is shared
 
 ##@ Slower checks
 
-test-race: ## run the same tests but for the program selfscale under the race detector
-	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /cmd/selfscale$$)
+test-race: ## run the same tests under the race detector
+	$(GO) test -race -timeout 30m ./...
 
 test-minio: ## run the store's suite against a real MinIO server, built on first use
 	$(GO) test -count=1 -timeout 30m -tags minio -v ./test/minio/...

@@ -331,7 +331,13 @@ func (b *builder) constant(name string, rows, cols int, value func(i, j int) flo
 
 func one(int, int) float32 { return 1 }
 
+// building is held while a graph is made: Gorgonia's constants, into which it writes
+// while it differentiates, are shared by all graphs.
+var building sync.Mutex
+
 func newMachine(w *network.Weights, batch int) (*machine, error) {
+	building.Lock()
+	defer building.Unlock()
 	q := len(w.Levels)
 	m := &machine{batch: batch, q: q, levels: w.Levels, graph: gorgonia.NewGraph()}
 	b := &builder{graph: m.graph}
