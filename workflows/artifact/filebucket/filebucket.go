@@ -161,7 +161,10 @@ func (b *Bucket) write(ctx context.Context, op, key string, data []byte, publish
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if attempt == writeAttempts || !errors.Is(err, fs.ErrNotExist) {
+		// Making a folder that is removed meanwhile fails with either of the two:
+		// it may be gone after it stood in the way of its being made.
+		overtaken := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist)
+		if attempt == writeAttempts || !overtaken {
 			return coded(op, key, err)
 		}
 	}
