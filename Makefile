@@ -64,7 +64,7 @@ test-demo: ## run the demonstration and hold its figures to what is promised
 	$(GO) test -count=1 -timeout 30m -tags demo -v ./test/demo
 
 test-page: ## drive the web page in Chromium (installed if missing on Debian); screenshots go to SHOTS=bin/page
-	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
+	@.ci/chromium
 	cd test/page && $(GO) test -count=1 -timeout 40m -tags page -v . -args -screenshots '$(abspath $(SHOTS))'
 
 cluster: ## run a real Kubernetes of one node, with ARGO=v4.1.4 or v3.7.18 (Debian, root)

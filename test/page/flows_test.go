@@ -380,7 +380,7 @@ func TestSignIn(t *testing.T) {
 }
 
 func TestStoreDown(t *testing.T) {
-	w := newWorld(t, setup{})
+	w := newWorld(t, setup{speed: 2}) // the faster the clock, the more often the page asks
 	p := newTab(t, desk)
 	p.open(w.url)
 	p.until("the list is drawn", `document.querySelector('.list.components a')`)

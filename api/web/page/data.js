@@ -44,6 +44,10 @@ export function setStatus(status) {
 // accelerated time moves before the eye.
 export const pace = () => (server.speed > 1 ? 2000 : 10_000);
 
+// soon is how long a question that nobody answered waits to be asked again, in
+// milliseconds.
+const soon = 2000;
+
 // useNow returns the server's time, anew every period milliseconds; more often
 // where it runs faster.
 export function useNow(period = 1000) {
@@ -98,6 +102,7 @@ export function useQuery(key, load, {every, hold} = {}) {
     const fetchOnce = async () => {
       clearTimeout(timer);
       abort.abort();
+      let wait = every ?? pace();
       const mine = abort = new AbortController();
       try {
         data = await latest.current(mine.signal, data);
@@ -109,12 +114,13 @@ export function useQuery(key, load, {every, hold} = {}) {
       } catch (error) {
         if (stopped || mine.signal.aborted) return;
         update(before => ({key, data: data ?? (hold ? before.data : undefined), error}));
+        if (error.status === 0) wait = Math.min(wait, soon);
       }
-      schedule();
+      schedule(wait);
     };
-    const schedule = () => {
+    const schedule = wait => {
       clearTimeout(timer);
-      if (!stopped && every !== 0) timer = setTimeout(() => (document.hidden ? schedule() : fetchOnce()), every ?? pace());
+      if (!stopped && every !== 0) timer = setTimeout(() => (document.hidden ? schedule(wait) : fetchOnce()), wait);
     };
     const seen = () => { if (!document.hidden && every !== 0) fetchOnce(); };
     document.addEventListener('visibilitychange', seen);
