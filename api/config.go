@@ -72,6 +72,8 @@ type Limits struct {
 	Reads, Writes float64
 	// Body is the largest request body in bytes; 0 means 1 MiB.
 	Body int64
+	// BodyTime is how long a body may take to come; 0 means 15 s.
+	BodyTime time.Duration
 	// Streams is how many event streams may be open at once; 0 means 256.
 	Streams int
 	// Wait is for how long a GET of the original's interface waits for its run; 0
@@ -136,6 +138,7 @@ func (c Config) complete() (Config, error) {
 	setDefault(&c.Limits.Reads, 5000)
 	setDefault(&c.Limits.Writes, 50)
 	setDefault(&c.Limits.Body, 1<<20)
+	setDefault(&c.Limits.BodyTime, 15*time.Second)
 	setDefault(&c.Limits.Streams, 256)
 	setDefault(&c.Limits.Wait, 4*time.Hour)
 	if c.Clock == nil {

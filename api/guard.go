@@ -28,9 +28,6 @@ type route struct {
 	unlimited bool
 }
 
-// bodyTimeout is how long a body may take to come.
-const bodyTimeout = 15 * time.Second
-
 // mutates reports whether the route changes anything. Among the original's routes
 // are GETs that do.
 func (r *route) mutates() bool { return r.resource != "" && r.verb != access.Get }
@@ -68,8 +65,8 @@ func (s *Server) guard(rt *route, next httprouter.Handle) httprouter.Handle {
 		switch {
 		case rt.unlimited:
 			_ = rc.SetWriteDeadline(time.Time{})
-		case r.ContentLength != 0:
-			_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+		case r.ContentLength != 0 && s.config.Limits.BodyTime > 0:
+			_ = rc.SetReadDeadline(time.Now().Add(s.config.Limits.BodyTime))
 		}
 		if r.Body != nil && s.config.Limits.Body > 0 {
 			// One more than huma reads, which has its own way to say so.

@@ -109,7 +109,7 @@ func (s *Server) operation(method, path, id, summary string, rt route, errors ..
 		Metadata: map[string]any{routeKey: rt},
 		Errors: append(errors, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
 			http.StatusUnprocessableEntity, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable),
-		MaxBodyBytes: s.config.Limits.Body, BodyReadTimeout: 10 * time.Second,
+		MaxBodyBytes: s.config.Limits.Body, BodyReadTimeout: s.config.Limits.BodyTime,
 		Security: []map[string][]string{{bearerScheme: {}}, {}},
 	}
 	return op
