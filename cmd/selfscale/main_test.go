@@ -53,6 +53,9 @@ func TestMain(m *testing.M) {
 //	truncate FILE                  cut a file in half
 //	flip PATTERN                   change one bit in the middle of the one file that matches
 //	interrupt PROGRAM ARG...       run a program, interrupt it while it works
+//	serve ARG...                   run selfscale serve until the script ends; SELFSCALE_SERVER names it
+//	quit                           interrupt selfscale serve and see it end well
+//	until PATTERN PROGRAM ARG...   run a program again and again until what it prints matches
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script", RequireExplicitExec: true, RequireUniqueNames: true,
@@ -65,6 +68,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "usage": writeUsage, "series": writeSeries, "nights": nights, "decisions": decisions, "manifests": manifests,
 			"truncate": truncate, "flip": flip, "interrupt": interrupt,
+			"serve": startServer, "quit": quitServer, "until": untilPrinted,
 		},
 		Setup: func(env *testscript.Env) error {
 			root, err := filepath.Abs("../..")

@@ -39,6 +39,14 @@ type Engine struct {
 	Models *ModelsEngine
 }
 
+// names returns what completes the names of components, nil where nothing does.
+func (e *Engine) names() func(context.Context, ServerOptions) ([]string, error) {
+	if e.Remote == nil {
+		return nil
+	}
+	return e.Remote.Names
+}
+
 // Console is where a command talks to the person who called it.
 type Console struct {
 	Out      io.Writer          // results
@@ -132,10 +140,10 @@ the usage of your own services.`,
 		root.AddCommand(newRun(engine.Run, console))
 	}
 	if engine.Forecast != nil {
-		root.AddCommand(newForecast(engine.Forecast, console))
+		root.AddCommand(newForecast(engine.Forecast, engine.names(), console))
 	}
 	if engine.History != nil {
-		root.AddCommand(newHistory(engine.History, console))
+		root.AddCommand(newHistory(engine.History, engine.names(), console))
 	}
 	if engine.Backtest != nil {
 		root.AddCommand(newBacktest(engine.Backtest, console))

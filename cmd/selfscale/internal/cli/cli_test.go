@@ -43,6 +43,9 @@ func TestMain(m *testing.M) {
 			History:  func(_ context.Context, o cli.HistoryOptions, c cli.Console) error { return echo(o, c) },
 			Serve:    func(_ context.Context, o cli.ServeOptions, c cli.Console) error { return echo(o, c) },
 			Remote: &cli.RemoteEngine{
+				Names: func(_ context.Context, o cli.ServerOptions) ([]string, error) {
+					return []string{"shop/cart", "of/" + o.Token}, nil
+				},
 				Services:  func(_ context.Context, o cli.ServicesOptions, c cli.Console) error { return echo(o, c) },
 				Manage:    func(_ context.Context, o cli.ManageOptions, c cli.Console) error { return echo(o, c) },
 				Start:     func(_ context.Context, o cli.StartOptions, c cli.Console) error { return echo(o, c) },

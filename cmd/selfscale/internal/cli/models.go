@@ -18,7 +18,7 @@ type ModelsEngine struct {
 // ModelsOptions are the flags that all commands about models have.
 type ModelsOptions struct {
 	Store  string // a folder or a URL
-	Output string // TableOutput or JSONOutput
+	Output string // TableOutput, JSONOutput or YAMLOutput
 }
 
 // ShowModelOptions are the flags of selfscale models show.
@@ -46,17 +46,14 @@ func (o *ModelsOptions) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&o.Store, "store", "", "folder or URL of the store (required)")
-	flags.StringVarP(&o.Output, "output", "o", TableOutput, "form of the answer: table or json")
+	registerOutput(cmd, &o.Output, forms)
 }
 
 func (o *ModelsOptions) complete(cmd *cobra.Command) error {
 	if o.Store == "" {
 		return usagef(cmd, "--store must name a store, but is empty")
 	}
-	if o.Output != TableOutput && o.Output != JSONOutput {
-		return usagef(cmd, "--output must be table or json, but is %q", o.Output)
-	}
-	return nil
+	return checkOutput(cmd, o.Output, forms)
 }
 
 // takes returns the check of a command that names so many models.

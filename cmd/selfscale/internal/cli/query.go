@@ -11,16 +11,16 @@ import (
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
-// Query says what of a store is asked for, and in which form.
+// Query says what of an installation or of a store is asked for, and in which form.
 type Query struct {
-	// Store is a folder or a URL.
+	// Store is a folder or a URL; where it is "" the installation is asked.
 	Store string
+	// ServerOptions say which installation, and the form: TableOutput, CSVOutput,
+	// JSONOutput or YAMLOutput.
+	ServerOptions
 	// Component is the one that is asked for; nil means all.
 	Component *schemas.ComponentID
 	Resource  schemas.Resource
-	// Output is the form on standard output: TableOutput, CSVOutput or
-	// JSONOutput.
-	Output string
 	// Plot is a file to draw into, .png or .svg; "" for none.
 	Plot string
 }
@@ -47,17 +47,23 @@ type HistoryOptions struct {
 }
 
 // register adds the flags that both queries have.
-func (q *Query) register(cmd *cobra.Command, resource *string) {
+func (q *Query) register(cmd *cobra.Command, resource *string, names func(context.Context, ServerOptions) ([]string, error)) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&q.Store, "store", "", "folder or URL of the store (required)")
+	flags.StringVar(&q.Store, "store", "", "folder or URL of a store to look into, instead of asking an installation")
 	flags.StringVar(resource, "resource", string(schemas.CPU), "cpu or memory")
-	flags.StringVarP(&q.Output, "output", "o", TableOutput, "form of the answer: table, csv or json")
+	q.registerOutput(cmd, queryForms)
+	q.registerServer(cmd)
+	complete(cmd, "resource", string(schemas.CPU), string(schemas.Memory))
+	completeComponents(cmd, &q.ServerOptions, names)
 	flags.StringVar(&q.Plot, "plot", "", "draw one component into this file, .png or .svg")
 }
 
-// complete checks the flags and the argument.
-func (q *Query) complete(cmd *cobra.Command, resource string, args []string) error {
+// queryForms are the forms of a [Query]'s answer.
+var queryForms = []string{TableOutput, CSVOutput, JSONOutput, YAMLOutput}
+
+// check checks the flags and the argument.
+func (q *Query) check(cmd *cobra.Command, resource string, args []string) error {
 	if len(args) > 1 {
 		return usagef(cmd, "%s takes at most one component, but was given %d", cmd.Name(), len(args))
 	}
@@ -68,18 +74,22 @@ func (q *Query) complete(cmd *cobra.Command, resource string, args []string) err
 		}
 		q.Component = &id
 	}
-	if q.Store == "" {
-		return usagef(cmd, "--store must name a store, but is empty")
+	if q.Store != "" {
+		for _, f := range serverFlags {
+			if cmd.Flags().Changed(f) {
+				return usagef(cmd, "--store and --%s must not be given together: a store is looked into without asking anybody", f)
+			}
+		}
+	} else if err := q.checkServer(cmd); err != nil {
+		return err
 	}
 	switch q.Resource = schemas.Resource(resource); q.Resource {
 	case schemas.CPU, schemas.Memory:
 	default:
 		return usagef(cmd, "--resource must be cpu or memory, but is %q", resource)
 	}
-	switch q.Output {
-	case TableOutput, CSVOutput, JSONOutput:
-	default:
-		return usagef(cmd, "--output must be table, csv or json, but is %q", q.Output)
+	if err := q.checkOutput(cmd, queryForms); err != nil {
+		return err
 	}
 	if q.Plot == "" {
 		return nil
@@ -93,20 +103,21 @@ func (q *Query) complete(cmd *cobra.Command, resource string, args []string) err
 	return nil
 }
 
-func newForecast(run func(context.Context, ForecastOptions, Console) error, console Console) *cobra.Command {
+func newForecast(run func(context.Context, ForecastOptions, Console) error, names func(context.Context, ServerOptions) ([]string, error), console Console) *cobra.Command {
 	var o ForecastOptions
 	var resource string
 	cmd := &cobra.Command{
-		Use:   "forecast [service/component]",
-		Short: "Show the newest forecasts of a store",
-		Long: `forecast prints the newest forecasts that a store holds, as quantiles for each
-bucket of the next day, or draws them. Without a component it lists all
-components with the highest value that is expected.`,
-		Example: `  selfscale forecast --store result/store
+		Use:   "forecast [[namespace/]service/component]",
+		Short: "Show the newest forecasts",
+		Long: `forecast prints the newest forecasts of an installation or of a store, as
+quantiles for each bucket of the next day, or draws them. Without a component it
+lists all components with the highest value that is expected.`,
+		Example: `  selfscale forecast
+  selfscale forecast store/shop/cart --server https://selfscale.example.org
   selfscale forecast shop/cart --store result/store --level 0.5 --level 0.9
   selfscale forecast shop/cart --store result/store --plot cart.svg`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.complete(cmd, resource, args); err != nil {
+			if err := o.check(cmd, resource, args); err != nil {
 				return err
 			}
 			for _, l := range o.Levels {
@@ -117,25 +128,27 @@ components with the highest value that is expected.`,
 			return run(cmd.Context(), o, console)
 		},
 	}
-	o.register(cmd, &resource)
+	o.register(cmd, &resource, names)
 	cmd.Flags().Float64SliceVar(&o.Levels, "level", []float64{0.1, 0.5, 0.8, 0.9}, "quantiles to show, between 0 and 1")
 	return cmd
 }
 
-func newHistory(run func(context.Context, HistoryOptions, Console) error, console Console) *cobra.Command {
+func newHistory(run func(context.Context, HistoryOptions, Console) error, names func(context.Context, ServerOptions) ([]string, error), console Console) *cobra.Command {
 	var o HistoryOptions
 	var resource, from, to string
 	cmd := &cobra.Command{
-		Use:   "history [service/component]",
-		Short: "Show the usage that a store holds",
-		Long: `history prints or draws the samples that a store holds: the mean and the highest
-usage of each bucket. Without a component it lists all components with the time
-they cover and the share of buckets that are there.`,
-		Example: `  selfscale history --store result/store
+		Use:   "history [[namespace/]service/component]",
+		Short: "Show the usage that was measured",
+		Long: `history prints or draws the samples of an installation or of a store: the mean
+and the highest usage of each bucket. Without a component it lists all components
+with the time they cover and the share of buckets that are there. What was not
+measured is left out.`,
+		Example: `  selfscale history
+  selfscale history store/shop/cart --from 2026-01-31T00:00:00Z --to 2026-02-07T00:00:00Z
   selfscale history shop/cart --store result/store --from 2026-01-31T00:00:00Z -o csv
   selfscale history shop/cart --store result/store --resource memory --plot cart.png`,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if err := o.complete(cmd, resource, args); err != nil {
+			if err := o.check(cmd, resource, args); err != nil {
 				return err
 			}
 			if o.From, err = parseTime(cmd, "from", from); err != nil {
@@ -150,8 +163,8 @@ they cover and the share of buckets that are there.`,
 			return run(cmd.Context(), o, console)
 		},
 	}
-	o.register(cmd, &resource)
-	cmd.Flags().StringVar(&from, "from", "", "first instant, RFC 3339 (default: the oldest sample)")
+	o.register(cmd, &resource, names)
+	cmd.Flags().StringVar(&from, "from", "", "first instant, RFC 3339 (default: the oldest sample of a store, or a day before --to)")
 	cmd.Flags().StringVar(&to, "to", "", "end, RFC 3339 (default: the newest sample)")
 	return cmd
 }

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +20,7 @@ const YAMLOutput = "yaml"
 type ServerOptions struct {
 	// Server is the URL of its API, Token what lets one in.
 	Server, Token string
-	// Output is TableOutput, JSONOutput or YAMLOutput.
+	// Output is TableOutput, JSONOutput or YAMLOutput, unless it is said otherwise.
 	Output string
 }
 
@@ -27,34 +30,97 @@ const (
 	tokenVariable  = "SELFSCALE_TOKEN"
 )
 
+// defaultServer is where `selfscale serve` listens.
+const defaultServer = "http://127.0.0.1:8080"
+
+// serverFlags are the flags that name an installation.
+var serverFlags = []string{"server", "token"}
+
+// forms are the forms of most answers.
+var forms = []string{TableOutput, JSONOutput, YAMLOutput}
+
+// register adds all flags.
 func (o *ServerOptions) register(cmd *cobra.Command) {
+	o.registerServer(cmd)
+	o.registerOutput(cmd, forms)
+}
+
+func (o *ServerOptions) registerServer(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&o.Server, "server", "", "`URL` of the API (default: $"+serverVariable+", else http://127.0.0.1:8080)")
+	flags.StringVar(&o.Server, "server", "", "`URL` of the API (default: $"+serverVariable+", else "+defaultServer+")")
 	flags.StringVar(&o.Token, "token", "", "bearer token, as from `kubectl create token` (default: $"+tokenVariable+")")
-	flags.StringVarP(&o.Output, "output", "o", TableOutput, "form of the answer: table, json or yaml")
+}
+
+func (o *ServerOptions) registerOutput(cmd *cobra.Command, forms []string) {
+	registerOutput(cmd, &o.Output, forms)
+}
+
+func registerOutput(cmd *cobra.Command, form *string, forms []string) {
+	cmd.Flags().StringVarP(form, "output", "o", TableOutput, "form of the answer: "+oneOf(forms))
+	complete(cmd, "output", forms...)
 }
 
 func (o *ServerOptions) check(cmd *cobra.Command) error {
-	for _, f := range []struct {
-		value          *string
-		variable, none string
-	}{{&o.Server, serverVariable, "http://127.0.0.1:8080"}, {&o.Token, tokenVariable, ""}} {
-		if *f.value == "" {
-			*f.value = os.Getenv(f.variable)
-		}
-		if *f.value == "" {
-			*f.value = f.none
-		}
+	if err := o.checkServer(cmd); err != nil {
+		return err
 	}
-	switch o.Output {
-	case TableOutput, JSONOutput, YAMLOutput:
+	return o.checkOutput(cmd, forms)
+}
+
+func (o *ServerOptions) checkServer(*cobra.Command) error {
+	o.Server = cmp.Or(o.Server, os.Getenv(serverVariable), defaultServer)
+	o.Token = cmp.Or(o.Token, os.Getenv(tokenVariable))
+	return nil
+}
+
+func (o *ServerOptions) checkOutput(cmd *cobra.Command, forms []string) error {
+	return checkOutput(cmd, o.Output, forms)
+}
+
+func checkOutput(cmd *cobra.Command, form string, forms []string) error {
+	if slices.Contains(forms, form) {
 		return nil
 	}
-	return usagef(cmd, "--output must be table, json or yaml, but is %q", o.Output)
+	return usagef(cmd, "--output must be %s, but is %q", oneOf(forms), form)
+}
+
+// namesTimeout is how long somebody who pressed Tab waits.
+const namesTimeout = 3 * time.Second
+
+// completeComponents tells the shell what a command's one argument may be: the
+// components of the installation that the flags before it name.
+func completeComponents(cmd *cobra.Command, o *ServerOptions, names func(context.Context, ServerOptions) ([]string, error)) {
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 || names == nil || o.checkServer(cmd) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), namesTimeout)
+		defer cancel()
+		all, err := names(ctx, *o)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return all, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// oneOf spells a choice: "table, json or yaml".
+func oneOf(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// complete tells the shell what a flag may be.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err) // there is no such flag
+	}
 }
 
 // RemoteEngine is what the commands do that ask an installation.
 type RemoteEngine struct {
+	// Names returns the names of all components, for the shell to complete.
+	Names     func(ctx context.Context, o ServerOptions) ([]string, error)
 	Services  func(ctx context.Context, o ServicesOptions, c Console) error
 	Manage    func(ctx context.Context, o ManageOptions, c Console) error
 	Start     func(ctx context.Context, o StartOptions, c Console) error
@@ -120,10 +186,10 @@ type DoctorOptions struct {
 
 func remoteCommands(e *RemoteEngine, console Console) []*cobra.Command {
 	return []*cobra.Command{
-		newServices(e.Services, console), newManage(e.Manage, console),
+		newServices(e.Services, console), newManage(e, console),
 		newStart("train", "Learn from what was measured until now", e.Start, console),
 		newStart("infer", "Forecast and decide now", e.Start, console),
-		newRuns(e.Runs, console), newDecisions(e.Decisions, console), newExplain(e.Explain, console), newDoctor(e.Doctor, console),
+		newRuns(e.Runs, console), newDecisions(e, console), newExplain(e, console), newDoctor(e.Doctor, console),
 	}
 }
 
@@ -151,8 +217,12 @@ func newServices(run func(context.Context, ServicesOptions, Console) error, cons
 	}
 	o.register(cmd)
 	cmd.Flags().StringVar(&o.Mode, "mode", "", "only components in this mode: Off, Shadow or Auto")
+	complete(cmd, "mode", modes...)
 	return cmd
 }
+
+// modes are what may be done for a component.
+var modes = []string{string(schemas.Off), string(schemas.Shadow), string(schemas.Auto)}
 
 // parseMode reads a mode in any case.
 func parseMode(cmd *cobra.Command, s string) (schemas.Mode, error) {
@@ -164,7 +234,7 @@ func parseMode(cmd *cobra.Command, s string) (schemas.Mode, error) {
 	return "", usagef(cmd, "--mode must be Off, Shadow or Auto, but is %q", s)
 }
 
-func newManage(run func(context.Context, ManageOptions, Console) error, console Console) *cobra.Command {
+func newManage(e *RemoteEngine, console Console) *cobra.Command {
 	var o ManageOptions
 	mode := ""
 	cmd := &cobra.Command{
@@ -195,7 +265,7 @@ the namespace; --namespace names the namespace of a service.`,
 			}
 			if !strings.Contains(args[0], "/") {
 				o.Service = args[0]
-				return run(cmd.Context(), o, console)
+				return e.Manage(cmd.Context(), o, console)
 			}
 			id, err := schemas.ParseComponentID(args[0])
 			if err != nil {
@@ -208,11 +278,13 @@ the namespace; --namespace names the namespace of a service.`,
 			if id.Namespace != "" {
 				o.Namespace = id.Namespace
 			}
-			return run(cmd.Context(), o, console)
+			return e.Manage(cmd.Context(), o, console)
 		},
 	}
 	o.register(cmd)
+	completeComponents(cmd, &o.ServerOptions, e.Names)
 	cmd.Flags().StringVar(&mode, "mode", "", "Off, Shadow or Auto (required)")
+	complete(cmd, "mode", modes...)
 	cmd.Flags().StringVarP(&o.Namespace, "namespace", "n", "", "namespace of the service")
 	return cmd
 }
@@ -275,6 +347,8 @@ func newRuns(run func(context.Context, RunsOptions, Console) error, console Cons
 	flags := cmd.Flags()
 	flags.StringVar(&o.Pipeline, "pipeline", "", "only runs of this pipeline: collect, train, infer or full")
 	flags.StringVar(&o.Phase, "phase", "", "only runs in this phase: Pending, Running, Succeeded, Failed or Stopped")
+	complete(cmd, "pipeline", "collect", "train", "infer", "full")
+	complete(cmd, "phase", "Pending", "Running", "Succeeded", "Failed", "Stopped")
 	flags.IntVar(&o.Limit, "limit", 20, "how many runs to list")
 	flags.BoolVar(&o.Stop, "stop", false, "tell the run to end")
 	flags.BoolVar(&o.Retry, "retry", false, "start the same run again, under a new id")
@@ -282,7 +356,7 @@ func newRuns(run func(context.Context, RunsOptions, Console) error, console Cons
 	return cmd
 }
 
-func newDecisions(run func(context.Context, DecisionsOptions, Console) error, console Console) *cobra.Command {
+func newDecisions(e *RemoteEngine, console Console) *cobra.Command {
 	var o DecisionsOptions
 	cmd := &cobra.Command{
 		Use:   "decisions [[namespace/]service/component]",
@@ -301,10 +375,11 @@ func newDecisions(run func(context.Context, DecisionsOptions, Console) error, co
 				return err
 			}
 			o.Component = id
-			return run(cmd.Context(), o, console)
+			return e.Decisions(cmd.Context(), o, console)
 		},
 	}
 	o.register(cmd)
+	completeComponents(cmd, &o.ServerOptions, e.Names)
 	cmd.Flags().StringVar(&o.Reason, "reason", "", "only decisions with this reason, such as FloorRaised or StaleSamples")
 	cmd.Flags().IntVar(&o.Limit, "limit", 20, "how many decisions to list")
 	return cmd
@@ -324,7 +399,7 @@ func oneComponent(cmd *cobra.Command, args []string, required bool) (*schemas.Co
 	return &id, nil
 }
 
-func newExplain(run func(context.Context, ExplainOptions, Console) error, console Console) *cobra.Command {
+func newExplain(e *RemoteEngine, console Console) *cobra.Command {
 	var o ExplainOptions
 	cmd := &cobra.Command{
 		Use:   "explain [namespace/]service/component",
@@ -343,10 +418,11 @@ from what it shows.`,
 				return err
 			}
 			o.Component = *id
-			return run(cmd.Context(), o, console)
+			return e.Explain(cmd.Context(), o, console)
 		},
 	}
 	o.register(cmd)
+	completeComponents(cmd, &o.ServerOptions, e.Names)
 	return cmd
 }
 
@@ -362,8 +438,8 @@ reads. Its exit code is 78 where something keeps self-scaling from working.`,
 		Example: `  selfscale doctor --namespace self-scaling`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if o.Output != TableOutput && o.Output != JSONOutput && o.Output != YAMLOutput {
-				return usagef(cmd, "--output must be table, json or yaml, but is %q", o.Output)
+			if err := checkOutput(cmd, o.Output, forms); err != nil {
+				return err
 			}
 			return run(cmd.Context(), o, console)
 		},
@@ -373,6 +449,6 @@ reads. Its exit code is 78 where something keeps self-scaling from working.`,
 	flags.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", nil, "namespaces whose components are looked at (default: all)")
 	flags.StringVar(&o.Labels, "labels", "", "`presets` of labels that make components, as the chart's discovery.labels")
 	flags.StringVar(&o.Secret, "secret", "", "Secret with the store's URL and credentials (default: self-scaling-s3)")
-	flags.StringVarP(&o.Output, "output", "o", TableOutput, "form of the answer: table, json or yaml")
+	registerOutput(cmd, &o.Output, forms)
 	return cmd
 }

@@ -4,7 +4,6 @@ package lineage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/answer"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/storage"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/table"
@@ -140,8 +140,8 @@ func List(ctx context.Context, o cli.ModelsOptions, c cli.Console) error {
 	if len(entries) == 0 {
 		return store.Nothing("models")
 	}
-	if o.Output == cli.JSONOutput {
-		return printJSON(c.Out, entries)
+	if done, err := answer.Write(c.Out, o.Output, entries); done {
+		return err
 	}
 	t := table.New(
 		table.Column{Heading: ""}, table.Column{Heading: "number", Align: table.Right}, table.Column{Heading: "run"}, table.Column{Heading: "learned from"},
@@ -188,8 +188,8 @@ func Show(ctx context.Context, o cli.ShowModelOptions, c cli.Console) error {
 	if err != nil {
 		return err
 	}
-	if o.Output == cli.JSONOutput {
-		return printJSON(c.Out, d)
+	if done, err := answer.Write(c.Out, o.Output, d); done {
+		return err
 	}
 	return sideBySide(c.Out, d)
 }
@@ -209,8 +209,8 @@ func Compare(ctx context.Context, o cli.CompareModelsOptions, c cli.Console) err
 	if err != nil {
 		return err
 	}
-	if o.Output == cli.JSONOutput {
-		return printJSON(c.Out, []detail{first, second})
+	if done, err := answer.Write(c.Out, o.Output, []detail{first, second}); done {
+		return err
 	}
 	return sideBySide(c.Out, first, second)
 }
@@ -361,15 +361,15 @@ func Rollback(version string, now func() time.Time) func(context.Context, cli.Ro
 }
 
 func tell(w io.Writer, o cli.RollbackOptions, before, after models.Record, changed bool) error {
-	if o.Output == cli.JSONOutput {
-		return printJSON(w, struct {
-			Run     string `json:"run"`
-			Before  string `json:"before"`
-			Number  uint64 `json:"number"`
-			Hold    bool   `json:"hold"`
-			Changed bool   `json:"changed"`
-			DryRun  bool   `json:"dryRun"`
-		}{after.Run, before.Run, after.Head.Number, after.Hold, changed, o.DryRun})
+	if done, err := answer.Write(w, o.Output, struct {
+		Run     string `json:"run"`
+		Before  string `json:"before"`
+		Number  uint64 `json:"number"`
+		Hold    bool   `json:"hold"`
+		Changed bool   `json:"changed"`
+		DryRun  bool   `json:"dryRun"`
+	}{after.Run, before.Run, after.Head.Number, after.Hold, changed, o.DryRun}); done {
+		return err
 	}
 	if !changed {
 		_, err := fmt.Fprintf(w, "the models of %s are current already; nothing was changed\n", after.Run)
@@ -410,10 +410,4 @@ func sums(d *detail, of func(*schemas.Model) string) string {
 		out = append(out, sum[:min(12, len(sum))])
 	}
 	return strings.Trim(strings.Join(out, " "), " ")
-}
-
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

@@ -1,12 +1,11 @@
-// Package query shows what a store holds: samples and forecasts.
+// Package query shows samples and forecasts: those that a store holds, or those that
+// an installation has.
 package query
 
 import (
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"math"
@@ -16,51 +15,45 @@ import (
 	"strings"
 	"time"
 
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/answer"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/chart"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
-	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/storage"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/table"
 	"github.com/self-scaling/self-scaling/controller/replicas"
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
-	"github.com/self-scaling/self-scaling/jobs/samples"
 	"github.com/self-scaling/self-scaling/schemas"
-	"github.com/self-scaling/self-scaling/workflows/artifact"
 )
+
+// source is where the answers are: a store, or an installation.
+type source interface {
+	// histories returns what was measured of a component, or of all where id is nil,
+	// in the buckets that begin within [from, to). Zero times leave the bounds to the
+	// source.
+	histories(ctx context.Context, id *schemas.ComponentID, from, to time.Time) ([]schemas.History, error)
+	// forecasts returns the newest forecasts of a resource and the newest decisions,
+	// of one component or of all.
+	forecasts(ctx context.Context, id *schemas.ComponentID, r schemas.Resource) (forecasts.Set, error)
+	// unknown returns the error for a component that is not there.
+	unknown(id schemas.ComponentID) error
+	Close() error
+}
+
+// open opens what is asked for.
+func open(ctx context.Context, q cli.Query, c cli.Console) (source, error) {
+	if q.Store != "" {
+		return openStore(ctx, q.Store)
+	}
+	return openServer(ctx, q.ServerOptions, c)
+}
 
 // History is selfscale history.
 func History(ctx context.Context, o cli.HistoryOptions, c cli.Console) error {
-	store, err := storage.Open(ctx, o.Store, true)
+	from, err := open(ctx, o.Query, c)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	snapshot, err := samples.New(store.Store, samples.Options{}).Snapshot(ctx)
-	switch {
-	case errors.Is(err, artifact.ErrNotFound):
-		return store.Nothing("samples")
-	case err != nil:
-		return fmt.Errorf("store %s: %w", o.Store, err)
-	}
-	from, to := snapshot.Head.Manifest.From.Truncate(snapshot.Step()), snapshot.Head.Manifest.To
-	if !o.From.IsZero() && o.From.After(from) {
-		from = o.From.Truncate(snapshot.Step())
-	}
-	if !o.To.IsZero() && o.To.Before(to) {
-		to = o.To.Truncate(snapshot.Step())
-	}
-	if !from.Before(to) {
-		return schemas.Errorf(schemas.CodeInvalidConfig, "store %s has samples from %s to %s only", o.Store, stamp(snapshot.Head.Manifest.From), stamp(snapshot.Head.Manifest.To))
-	}
-	ids, err := snapshot.Components(ctx, from, to)
-	if err != nil {
-		return err
-	}
-	if o.Component != nil {
-		if ids, err = only(ids, *o.Component, o.Store); err != nil {
-			return err
-		}
-	}
-	histories, err := snapshot.Histories(ctx, ids, from, to)
+	defer from.Close()
+	histories, err := from.histories(ctx, o.Component, o.From, o.To)
 	if err != nil {
 		return err
 	}
@@ -85,15 +78,6 @@ func History(ctx context.Context, o cli.HistoryOptions, c cli.Console) error {
 	return print(c.Out, o.Output, []string{"time", "mean", "max"}, rows, func(row []string) []string {
 		return []string{row[0], people(o.Resource, row[1]), people(o.Resource, row[2])}
 	})
-}
-
-func only(ids []schemas.ComponentID, id schemas.ComponentID, store string) ([]schemas.ComponentID, error) {
-	for _, known := range ids {
-		if known == id {
-			return []schemas.ComponentID{id}, nil
-		}
-	}
-	return nil, schemas.Errorf(schemas.CodeInvalidConfig, "store %s has no component %s; without one the command lists them", store, id)
 }
 
 func points(s *schemas.Series) []chart.Point {
@@ -133,17 +117,14 @@ func listHistories(w io.Writer, q cli.Query, histories []schemas.History) error 
 
 // Forecast is selfscale forecast.
 func Forecast(ctx context.Context, o cli.ForecastOptions, c cli.Console) error {
-	store, err := storage.Open(ctx, o.Store, true)
+	from, err := open(ctx, o.Query, c)
 	if err != nil {
 		return err
 	}
-	defer store.Close()
-	set, ok, err := forecasts.Latest(ctx, store.Store)
+	defer from.Close()
+	set, err := from.forecasts(ctx, o.Component, o.Resource)
 	if err != nil {
-		return fmt.Errorf("store %s: %w", o.Store, err)
-	}
-	if !ok {
-		return store.Nothing("forecasts")
+		return err
 	}
 	header := []string{"time"}
 	for _, l := range o.Levels {
@@ -157,7 +138,7 @@ func Forecast(ctx context.Context, o cli.ForecastOptions, c cli.Console) error {
 			continue
 		}
 		if o.Plot != "" {
-			if err := plotForecast(ctx, store.Store, o, f); err != nil {
+			if err := plotForecast(ctx, from, o, f); err != nil {
 				return err
 			}
 		}
@@ -179,10 +160,13 @@ func Forecast(ctx context.Context, o cli.ForecastOptions, c cli.Console) error {
 	}
 	for i := range set.Decisions {
 		if d := &set.Decisions[i]; d.Component == *o.Component {
+			if d.Reason.UsesForecast() {
+				return schemas.Errorf(schemas.CodeInvalidConfig, "%s has no %s forecast: too little of its %s has been measured, but a forecast of what else it uses is there", o.Component, o.Resource, o.Resource)
+			}
 			return schemas.Errorf(schemas.CodeInvalidConfig, "%s has no %s forecast: %s (%s)", o.Component, o.Resource, d.Message, d.Reason)
 		}
 	}
-	return schemas.Errorf(schemas.CodeInvalidConfig, "store %s has no component %s; without one the command lists them", o.Store, o.Component)
+	return from.unknown(*o.Component)
 }
 
 func listForecasts(w io.Writer, o cli.ForecastOptions, set forecasts.Set) error {
@@ -227,7 +211,7 @@ func listForecasts(w io.Writer, o cli.ForecastOptions, set forecasts.Set) error 
 }
 
 // plotForecast draws a forecast behind the usage that led to it.
-func plotForecast(ctx context.Context, store *artifact.Store, o cli.ForecastOptions, f *schemas.Forecast) error {
+func plotForecast(ctx context.Context, from source, o cli.ForecastOptions, f *schemas.Forecast) error {
 	c := &chart.Chart{
 		Title: f.Component.String(), Subtitle: "usage of all pods, and its forecast for the next day", Resource: f.Resource,
 		ForecastStep: f.Step, BandLabel: "10th to 90th percentile", MidLabel: "median", Now: f.Origin,
@@ -235,13 +219,8 @@ func plotForecast(ctx context.Context, store *artifact.Store, o cli.ForecastOpti
 	for i := range f.Steps() {
 		c.Forecast = append(c.Forecast, chart.Interval{Time: f.Time(i), Low: f.At(i, .1), Mid: f.At(i, .5), High: f.At(i, .9)})
 	}
-	const days = 5
-	snapshot, err := samples.New(store, samples.Options{}).Snapshot(ctx)
-	if err != nil {
-		return err
-	}
-	from, to := snapshot.Window(f.Origin, days)
-	histories, err := snapshot.Histories(ctx, []schemas.ComponentID{f.Component}, from, to)
+	const before = 5 * 24 * time.Hour
+	histories, err := from.histories(ctx, &f.Component, f.Origin.Add(-before), f.Origin)
 	if err != nil {
 		return err
 	}
@@ -289,7 +268,7 @@ func print(w io.Writer, output string, header []string, rows [][]string, spell f
 			return err
 		}
 		return out.Error()
-	case cli.JSONOutput:
+	case cli.JSONOutput, cli.YAMLOutput:
 		list := make([]map[string]any, 0, len(rows))
 		for _, row := range rows {
 			entry := make(map[string]any, len(row))
@@ -302,9 +281,8 @@ func print(w io.Writer, output string, header []string, rows [][]string, spell f
 			}
 			list = append(list, entry)
 		}
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(list)
+		_, err := answer.Write(w, output, list)
+		return err
 	}
 	columns := make([]table.Column, len(header))
 	for i, h := range header {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/answer"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/doctor"
@@ -51,7 +52,7 @@ func examine(ctx context.Context, o cli.DoctorOptions, c cli.Console) error {
 	if err != nil {
 		return err
 	}
-	if _, err := write(c.Out, o.Output, all); err != nil {
+	if _, err := answer.Write(c.Out, o.Output, all); err != nil {
 		return err
 	}
 	if failures > 0 {

@@ -5,18 +5,17 @@ package remote
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/self-scaling/self-scaling/api/client"
 	"github.com/self-scaling/self-scaling/api/wire"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/answer"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/connect"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/table"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
@@ -24,29 +23,7 @@ import (
 
 // Engine returns what the commands do.
 func Engine() *cli.RemoteEngine {
-	return &cli.RemoteEngine{Services: services, Manage: manage, Start: start, Runs: runs, Decisions: decisions, Explain: explain, Doctor: examine}
-}
-
-func connect(o cli.ServerOptions) (*client.Client, error) {
-	return client.New(o.Server, client.Options{Token: o.Token})
-}
-
-// write writes an answer in a form for programs; it reports false where people are to
-// read it.
-func write(w io.Writer, form string, answer any) (bool, error) {
-	switch form {
-	case cli.JSONOutput:
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return true, e.Encode(answer)
-	case cli.YAMLOutput:
-		data, err := yaml.Marshal(answer)
-		if err == nil {
-			_, err = w.Write(data)
-		}
-		return true, err
-	}
-	return false, nil
+	return &cli.RemoteEngine{Names: names, Services: services, Manage: manage, Start: start, Runs: runs, Decisions: decisions, Explain: explain, Doctor: examine}
 }
 
 // list is the shape of lists for programs.
@@ -58,11 +35,33 @@ func name(id wire.ComponentID) string {
 	return schemas.ComponentID(id).String()
 }
 
+// mostNames is how many names are completed.
+const mostNames = 1000
+
+func names(ctx context.Context, o cli.ServerOptions) ([]string, error) {
+	api, err := connect.Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	var all []string
+	for x, err := range api.Components(ctx, client.Query{}) {
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, name(x.ID)); len(all) == mostNames {
+			break
+		}
+	}
+	return all, nil
+}
+
 func services(ctx context.Context, o cli.ServicesOptions, c cli.Console) error {
-	api, err := connect(o.ServerOptions)
+	api, err := connect.Open(ctx, o.ServerOptions)
 	if err != nil {
 		return err
 	}
+	defer api.Close()
 	all := list[wire.Component]{Items: []wire.Component{}}
 	for x, err := range api.Components(ctx, client.Query{Mode: o.Mode}) {
 		if err != nil {
@@ -70,7 +69,7 @@ func services(ctx context.Context, o cli.ServicesOptions, c cli.Console) error {
 		}
 		all.Items = append(all.Items, x)
 	}
-	if done, err := write(c.Out, o.Output, all); done {
+	if done, err := answer.Write(c.Out, o.Output, all); done {
 		return err
 	}
 	if len(all.Items) == 0 {
@@ -101,17 +100,18 @@ func services(ctx context.Context, o cli.ServicesOptions, c cli.Console) error {
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
 
 func manage(ctx context.Context, o cli.ManageOptions, c cli.Console) error {
-	api, err := connect(o.ServerOptions)
+	api, err := connect.Open(ctx, o.ServerOptions)
 	if err != nil {
 		return err
 	}
+	defer api.Close()
 	patch := map[string]any{"mode": o.Mode}
 	if o.Component == "" {
 		p, err := api.SetService(ctx, o.Namespace, o.Service, patch)
 		if err != nil {
 			return err
 		}
-		if done, err := write(c.Out, o.Output, p); done {
+		if done, err := answer.Write(c.Out, o.Output, p); done {
 			return err
 		}
 		fmt.Fprintf(c.Out, "service %s is in mode %s", strings.TrimPrefix(p.Namespace+"/"+p.Service, "/"), o.Mode)
@@ -125,7 +125,7 @@ func manage(ctx context.Context, o cli.ManageOptions, c cli.Console) error {
 	if err != nil {
 		return err
 	}
-	if done, err := write(c.Out, o.Output, p); done {
+	if done, err := answer.Write(c.Out, o.Output, p); done {
 		return err
 	}
 	_, err = fmt.Fprintf(c.Out, "component %s is in mode %s\n", name(p.ID), p.Policy.Mode)
@@ -142,15 +142,16 @@ func differing(p *wire.ServicePolicy, mode schemas.Mode) (n int) {
 }
 
 func start(ctx context.Context, o cli.StartOptions, c cli.Console) error {
-	api, err := connect(o.ServerOptions)
+	api, err := connect.Open(ctx, o.ServerOptions)
 	if err != nil {
 		return err
 	}
+	defer api.Close()
 	run, err := api.Start(ctx, wire.RunRequest{Pipeline: o.Pipeline}, "")
 	if err != nil {
 		return err
 	}
-	return told(ctx, api, run, o.ServerOptions, o.Wait, c)
+	return told(ctx, api.Client, run, o.ServerOptions, o.Wait, c)
 }
 
 // told shows a run, at its end where that is waited for.
@@ -164,7 +165,7 @@ func told(ctx context.Context, api *client.Client, run *wire.Run, o cli.ServerOp
 		}
 		run = ended
 	}
-	if done, err := write(c.Out, o.Output, run); !done {
+	if done, err := answer.Write(c.Out, o.Output, run); !done {
 		err = describeRun(c.Out, run)
 		if err != nil {
 			return err
@@ -215,10 +216,11 @@ func took(from, to *time.Time) string {
 }
 
 func runs(ctx context.Context, o cli.RunsOptions, c cli.Console) error {
-	api, err := connect(o.ServerOptions)
+	api, err := connect.Open(ctx, o.ServerOptions)
 	if err != nil {
 		return err
 	}
+	defer api.Close()
 	if o.Run != "" {
 		var run *wire.Run
 		switch {
@@ -232,7 +234,7 @@ func runs(ctx context.Context, o cli.RunsOptions, c cli.Console) error {
 		if err != nil {
 			return err
 		}
-		return told(ctx, api, run, o.ServerOptions, o.Wait, c)
+		return told(ctx, api.Client, run, o.ServerOptions, o.Wait, c)
 	}
 	all := list[wire.Run]{Items: []wire.Run{}}
 	for r, err := range api.Runs(ctx, client.Query{Pipeline: o.Pipeline, Phase: o.Phase}) {
@@ -243,7 +245,7 @@ func runs(ctx context.Context, o cli.RunsOptions, c cli.Console) error {
 			break
 		}
 	}
-	if done, err := write(c.Out, o.Output, all); done {
+	if done, err := answer.Write(c.Out, o.Output, all); done {
 		return err
 	}
 	t := table.New(table.Column{Heading: "RUN"}, table.Column{Heading: "PIPELINE"}, table.Column{Heading: "PHASE"}, table.Column{Heading: "PROGRESS", Align: table.Right},
@@ -257,10 +259,11 @@ func runs(ctx context.Context, o cli.RunsOptions, c cli.Console) error {
 }
 
 func decisions(ctx context.Context, o cli.DecisionsOptions, c cli.Console) error {
-	api, err := connect(o.ServerOptions)
+	api, err := connect.Open(ctx, o.ServerOptions)
 	if err != nil {
 		return err
 	}
+	defer api.Close()
 	q := client.Query{Reason: o.Reason}
 	if o.Component != nil {
 		q.Namespace, q.Service, q.Component = o.Component.Namespace, o.Component.Service, o.Component.Component
@@ -274,7 +277,7 @@ func decisions(ctx context.Context, o cli.DecisionsOptions, c cli.Console) error
 			break
 		}
 	}
-	if done, err := write(c.Out, o.Output, all); done {
+	if done, err := answer.Write(c.Out, o.Output, all); done {
 		return err
 	}
 	t := table.New(table.Column{Heading: "TIME"}, table.Column{Heading: "COMPONENT"}, table.Column{Heading: "FLOOR", Align: table.Right},
@@ -292,15 +295,16 @@ func decisions(ctx context.Context, o cli.DecisionsOptions, c cli.Console) error
 }
 
 func explain(ctx context.Context, o cli.ExplainOptions, c cli.Console) error {
-	api, err := connect(o.ServerOptions)
+	api, err := connect.Open(ctx, o.ServerOptions)
 	if err != nil {
 		return err
 	}
+	defer api.Close()
 	x, err := api.Component(ctx, wire.NewComponentID(o.Component))
 	if err != nil {
 		return err
 	}
-	if done, err := write(c.Out, o.Output, x); done {
+	if done, err := answer.Write(c.Out, o.Output, x); done {
 		return err
 	}
 	return tell(c.Out, x)

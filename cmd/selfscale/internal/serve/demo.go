@@ -2,6 +2,8 @@ package serve
 
 import (
 	"context"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
@@ -20,7 +22,11 @@ import (
 
 // demoWorld is the simulated cluster, whose clock runs fast.
 func demoWorld(o cli.ServeOptions) (*world, error) {
-	cluster, err := simulated.New()
+	state := ""
+	if o.Data != "" && !strings.Contains(o.Data, "://") {
+		state = filepath.Join(o.Data, "demo.json")
+	}
+	cluster, err := simulated.New(state)
 	if err != nil {
 		return nil, err
 	}

@@ -36,6 +36,8 @@ type Cluster struct {
 	floors   map[schemas.ComponentID]floor
 
 	trainValues api.TrainValues
+
+	file string // where all of that is kept; "" for nowhere
 }
 
 // floor is a number that was bound.
@@ -45,8 +47,9 @@ type floor struct {
 }
 
 // New returns the cluster at the beginning of the replay. All of its services are
-// in mode Auto.
-func New() (*Cluster, error) {
+// in mode Auto. Where a file is named, it is as that file says, if it is there, and
+// what changes is kept in it.
+func New(file string) (*Cluster, error) {
 	workloads, err := fleet.Workloads()
 	if err != nil {
 		return nil, err
@@ -61,7 +64,7 @@ func New() (*Cluster, error) {
 	c := &Cluster{
 		sim: simulation, clock: clocktesting.NewFakeClock(fleet.ReplayStart),
 		policies: map[string]*v1alpha1.ScalingPolicy{}, floors: map[schemas.ComponentID]floor{},
-		trainValues: api.TrainValues{History: 5, Future: 1},
+		trainValues: api.TrainValues{History: 5, Future: 1}, file: file,
 	}
 	for _, id := range simulation.Components() {
 		if c.policies[id.Service] == nil {
@@ -70,7 +73,7 @@ func New() (*Cluster, error) {
 			c.policies[id.Service] = p
 		}
 	}
-	return c, nil
+	return c, c.restore()
 }
 
 // repeat lets a workload's load go on for some weeks.
@@ -98,10 +101,17 @@ func (c *Cluster) Source() *sim.Cluster { return c.sim }
 func (c *Cluster) Run(ctx context.Context, speed float64) error {
 	ticker := time.NewTicker(time.Duration(float64(time.Minute) / speed))
 	defer ticker.Stop()
+	kept := time.NewTicker(keepEvery)
+	defer kept.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return c.keepTime()
+		case <-kept.C:
+			if err := c.keepTime(); err != nil {
+				return err
+			}
+			continue
 		case <-ticker.C:
 		}
 		if err := c.sim.Step(c.sim.Now().Add(time.Minute)); err != nil {

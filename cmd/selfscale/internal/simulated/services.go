@@ -78,16 +78,29 @@ func (s Services) Replace(_ context.Context, policies []api.ServicePolicy) error
 		if err != nil {
 			return err
 		}
-		for _, id := range s.sim.Components() {
-			if id.Service == wanted.Service {
-				if _, err := p.Policy(id.Component, s.base(id)); err != nil {
-					return err
-				}
-			}
+		if err := s.check(p); err != nil {
+			return err
 		}
 		replaced[wanted.Service] = p
 	}
-	maps.Copy(s.policies, replaced)
+	after := maps.Clone(s.policies)
+	maps.Copy(after, replaced)
+	if err := s.keep(after, s.trainValues); err != nil {
+		return err
+	}
+	s.policies = after
+	return nil
+}
+
+// check returns an error for a policy that cannot be carried out.
+func (c *Cluster) check(p *v1alpha1.ScalingPolicy) error {
+	for _, id := range c.sim.Components() {
+		if id.Service == p.Spec.Service {
+			if _, err := p.Policy(id.Component, c.base(id)); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -120,11 +133,21 @@ func (t TrainValues) TrainValues(context.Context) (api.TrainValues, error) {
 
 // SetTrainValues implements [api.TrainValuesStore].
 func (t TrainValues) SetTrainValues(_ context.Context, v api.TrainValues) error {
-	if v.History < 1 || v.Future < 1 {
-		return schemas.Errorf(schemas.CodeInvalidConfig, "train values must be positive, but are %d days of history and %d ahead", v.History, v.Future)
+	if err := checkTrainValues(v); err != nil {
+		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err := t.keep(t.policies, v); err != nil {
+		return err
+	}
 	t.trainValues = v
+	return nil
+}
+
+func checkTrainValues(v api.TrainValues) error {
+	if v.History < 1 || v.Future < 1 {
+		return schemas.Errorf(schemas.CodeInvalidConfig, "train values must be positive, but are %d days of history and %d ahead", v.History, v.Future)
+	}
 	return nil
 }
