@@ -16,7 +16,7 @@ BENCH ?= .
 SHOTS ?= bin/page
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-race test-minio test-oracle test-modules test-demo test-page lint verify cluster cluster-down images images-twice e2e e2e-faults e2e-scale fuzz bench build demo generate clean
+.PHONY: help test test-race test-minio test-oracle test-modules test-demo test-page load lint verify cluster cluster-down images images-twice e2e e2e-faults e2e-scale fuzz bench build demo generate clean
 
 ##@ Everyday
 
@@ -38,7 +38,7 @@ lint: ## check form: gofmt, vet, staticcheck, go.mod, import arrows
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt must leave these files as they are:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags minio,demo,e2e ./test/...
+	$(GO) vet -tags minio,demo,e2e,load ./test/...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 ./schemas -run 'Imports|Violations'
@@ -66,6 +66,9 @@ test-demo: ## run the demonstration and hold its figures to what is promised
 test-page: ## drive the web page in Chromium (installed if missing on Debian); screenshots go to SHOTS=bin/page
 	@.ci/chromium
 	cd test/page && $(GO) test -count=1 -timeout 40m -tags page -v . -args -screenshots '$(abspath $(SHOTS))'
+
+load: ## by hand: the REST interface's program under load, and without a store, for 15 minutes
+	$(GO) test -count=1 -timeout 40m -tags load -v ./test/rest $(if $(LOAD),-args $(LOAD))
 
 cluster: ## run a real Kubernetes of one node, with ARGO=v4.1.4 or v3.7.18 (Debian, root)
 	@ARGO='$(ARGO)' $(GO) run ./test/cluster up

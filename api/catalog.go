@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ type catalog struct {
 // known is what was seen at one moment.
 type known struct {
 	components []component
+	byName     []int32 // their places, in the order of service and component
 	policies   []ServicePolicy
 	modes      map[string]int // components by mode
 	seen       bool           // false until the services have answered once
@@ -72,8 +74,21 @@ func (c *catalog) refresh(ctx context.Context, now time.Time) error {
 		}
 		k.modes[string(components[i].Policy.Mode)]++
 	}
+	k.byName = make([]int32, len(components))
+	for i := range k.byName {
+		k.byName[i] = int32(i)
+	}
+	slices.SortFunc(k.byName, func(a, b int32) int {
+		x, y := &k.components[a].ID, &k.components[b].ID
+		return cmp.Or(compareNames(x, y.Service, y.Component), cmp.Compare(a, b))
+	})
 	c.current.Store(k)
 	return nil
+}
+
+// compareNames compares a component's names, but for the namespace, with others.
+func compareNames(id *wire.ComponentID, service, component string) int {
+	return cmp.Or(cmp.Compare(id.Service, service), cmp.Compare(id.Component, component))
 }
 
 // find returns a component.
@@ -87,10 +102,10 @@ func (k *known) find(id schemas.ComponentID) (*component, bool) {
 
 // namespaces returns where a component of a service is.
 func (k *known) namespaces(service, name string) (out []string) {
-	for i := range k.components {
-		if id := &k.components[i].ID; id.Service == service && id.Component == name {
-			out = append(out, id.Namespace)
-		}
+	at := func(i int) *wire.ComponentID { return &k.components[k.byName[i]].ID }
+	from := sort.Search(len(k.byName), func(i int) bool { return compareNames(at(i), service, name) >= 0 })
+	for i := from; i < len(k.byName) && compareNames(at(i), service, name) == 0; i++ {
+		out = append(out, at(i).Namespace)
 	}
 	return out
 }

@@ -263,7 +263,8 @@ func (s *Server) listComponents(ctx context.Context, in *listComponentsInput) (*
 		return nil, fail(ctx, err)
 	}
 	k := s.catalog.load()
-	from := 0
+	// The components of a namespace lie together.
+	from := sort.Search(len(k.components), func(i int) bool { return k.components[i].ID.Namespace >= in.Namespace })
 	if in.Cursor != "" {
 		from = sort.Search(len(k.components), func(i int) bool { return schemas.ComponentID(k.components[i].ID).Compare(after) > 0 })
 	}
@@ -272,7 +273,10 @@ func (s *Server) listComponents(ctx context.Context, in *listComponentsInput) (*
 	next := ""
 	for i := from; i < len(k.components); i++ {
 		c := &k.components[i]
-		if in.Namespace != "" && c.ID.Namespace != in.Namespace || in.Service != "" && c.ID.Service != in.Service || in.Mode != "" && c.Policy.Mode != in.Mode {
+		if in.Namespace != "" && c.ID.Namespace != in.Namespace {
+			break
+		}
+		if in.Service != "" && c.ID.Service != in.Service || in.Mode != "" && c.Policy.Mode != in.Mode {
 			continue
 		}
 		if len(items) == in.Limit {
