@@ -486,15 +486,15 @@ type accuracyOutput struct {
 }
 
 func (s *Server) getAccuracy(ctx context.Context, in *accuracyInput) (*accuracyOutput, error) {
-	asked := question("accuracy")
+	basis, points, components := s.config.View.Accuracy()
+	asked := question("accuracy", string(basis))
 	after := 0
 	if err := decodeCursor(in.Cursor, asked, &after); err != nil {
 		return nil, fail(ctx, err)
 	}
-	points, components := s.config.View.Accuracy()
 	from := min(max(0, after), len(components))
 	to := min(from+in.Limit, len(components))
-	out := &accuracyOutput{Body: wire.Accuracy{Basis: "backtest", Points: points, Components: components[from:to]}}
+	out := &accuracyOutput{Body: wire.Accuracy{Basis: string(basis), Points: points, Components: components[from:to]}}
 	if out.Body.Components == nil {
 		out.Body.Components = []wire.ComponentAccuracy{}
 	}

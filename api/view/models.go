@@ -141,16 +141,6 @@ func (v *View) Models(ctx context.Context, number uint64) (Answer, bool, error) 
 	return Answer{}, false, err
 }
 
-// Accuracy returns how close forecasts were: over time, and of the current models
-// by component, in order.
-func (v *View) Accuracy() ([]wire.AccuracyPoint, []wire.ComponentAccuracy) {
-	points := v.accuracy.list()
-	if t := v.current.Load().models; t != nil {
-		return points, t.accuracy
-	}
-	return points, nil
-}
-
 // keptPoints is how many trainings back accuracy is shown.
 const keptPoints = 60
 

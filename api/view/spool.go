@@ -2,6 +2,7 @@ package view
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -27,13 +28,9 @@ type span struct {
 // newSpool makes a spool in a folder, the system's for temporary files where it
 // is "".
 func newSpool(dir string) (*spool, error) {
-	f, err := os.CreateTemp(dir, "self-scaling-*")
+	f, err := unnamed(dir)
 	if err != nil {
-		return nil, schemas.Errorf(schemas.CodeUnavailable, "make a file for answers: %w", err)
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, schemas.Errorf(schemas.CodeUnavailable, "make a file for answers: %w", err)
+		return nil, err
 	}
 	return &spool{file: f, w: bufio.NewWriterSize(f, 1<<16)}, nil
 }
@@ -74,4 +71,19 @@ func (s *spool) close() {
 		s.file.Close() // nothing in it is wanted any more
 		s.file = nil
 	}
+}
+
+// unnamed makes a file in a folder, the system's for temporary files where it is "",
+// that has no name and is gone once it is closed.
+func unnamed(dir string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, "self-scaling-*")
+	if err == nil {
+		if err = os.Remove(f.Name()); err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if err != nil {
+		return nil, schemas.Errorf(schemas.CodeUnavailable, "make a file for answers: %w", err)
+	}
+	return f, nil
 }

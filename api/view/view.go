@@ -46,6 +46,7 @@ type View struct {
 	refreshing sync.Mutex
 	skip       map[schemas.Pipeline]uint64 // heads that could not be understood
 	accuracy   accuracyPoints
+	realised   realised
 
 	mu    sync.Mutex
 	since time.Time // when the store was first found not to answer; zero while it does
@@ -126,6 +127,10 @@ func (v *View) Close() error {
 	if old := v.current.Swap(&content{}); old.forecasts != nil {
 		old.forecasts.spool.close()
 	}
+	if w := v.realised.work; w != nil {
+		w.file.Close() // it has no name: nothing is left
+		v.realised.work = nil
+	}
 	v.archive.close()
 	return v.files.remove()
 }
@@ -196,6 +201,7 @@ func (v *View) refresh(ctx context.Context) error {
 	}
 	if len(errs) == 0 {
 		v.accuracy.fill(ctx, v, c.models)
+		v.realised.fill(ctx, v, &c)
 	}
 	return errors.Join(errs...)
 }

@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -364,4 +365,93 @@ func TestProgramSaysWhatIsWrong(t *testing.T) {
 	if code := program([]string{"-version"}, &stdout, io.Discard); code != 0 || !strings.HasPrefix(stdout.String(), "api ") {
 		t.Errorf("-version ends with %d and %q", code, stdout.String())
 	}
+}
+
+// TestThousandDuplicatesAcrossRestarts sends one request a thousand times, fifty at a
+// time, by clients that try again where there is no answer, while the program is ended
+// and started anew. What stands for the run is in the cluster, and there is one.
+func TestThousandDuplicatesAcrossRestarts(t *testing.T) {
+	const requests, clients, restarts = 1000, 50, 5
+	cluster := newCluster(t)
+	store, config := installed(t)
+	listen := "127.0.0.1:0"
+	launch := func() *started {
+		return start(t, "-store", store, "-config", config, "-auth", "none", "-rate-writes", "-1", "-listen", listen)
+	}
+	p := launch()
+	listen = p.api // from now on the same
+	var mu sync.Mutex
+	ids, broken := map[string]int{}, 0
+	turns := make(chan struct{}, requests) // those that have been answered, for who restarts
+	calls := make(chan int)
+	once := func() (id string, err error) {
+		r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+listen+"/v1/runs", strings.NewReader(`{"pipeline":"train"}`))
+		if err != nil {
+			return "", err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Idempotency-Key", "nightly")
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return "", err
+		}
+		defer response.Body.Close()
+		var run struct{ ID string }
+		if err := json.NewDecoder(response.Body).Decode(&run); err != nil {
+			return "", err
+		}
+		if response.StatusCode != http.StatusAccepted {
+			return "", fmt.Errorf("status %d", response.StatusCode)
+		}
+		return run.ID, nil
+	}
+	var group sync.WaitGroup
+	for range clients {
+		group.Go(func() {
+			for range calls {
+				for t.Context().Err() == nil {
+					id, err := once()
+					mu.Lock()
+					if err != nil {
+						broken++
+					} else {
+						ids[id]++
+					}
+					mu.Unlock()
+					if err == nil {
+						turns <- struct{}{}
+						break
+					}
+				}
+			}
+		})
+	}
+	restarted := make(chan struct{})
+	go func() {
+		defer close(restarted)
+		for range restarts {
+			for range requests / (restarts + 1) {
+				<-turns
+			}
+			if err := p.end(); err != nil {
+				t.Errorf("the program ended with %v", err)
+			}
+			p = launch()
+		}
+	}()
+	for i := range requests {
+		calls <- i
+	}
+	close(calls)
+	group.Wait()
+	<-restarted
+	if n := len(cluster.List("workflows")); n != 1 || len(ids) != 1 {
+		t.Errorf("there are %d Workflows and %d ids, want one: %v", n, len(ids), ids)
+	}
+	for id, n := range ids {
+		if n != requests {
+			t.Errorf("run %s was answered with %d times, want %d", id, n, requests)
+		}
+	}
+	t.Logf("%d attempts were broken off or refused", broken)
 }
