@@ -10,6 +10,9 @@ import (
 	"runtime/debug"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/self-scaling/self-scaling/api/access"
 	"github.com/self-scaling/self-scaling/schemas"
 )
@@ -109,7 +112,11 @@ func (s *Server) done(r *http.Request, i *info, w *response, took time.Duration)
 		w.status = http.StatusOK // what net/http sends where nothing was written
 	}
 	s.metrics.done(i.route, r.Method, w.status, took)
-	attrs := make([]slog.Attr, 0, 12)
+	span := trace.SpanFromContext(r.Context())
+	if span.IsRecording() {
+		name(span, i)
+	}
+	attrs := make([]slog.Attr, 0, 13)
 	attrs = append(attrs, slog.String("request", i.id), slog.String("method", r.Method), slog.String("path", r.URL.Path),
 		slog.Int("status", w.status), slog.Duration("took", took), slog.String("remote", r.RemoteAddr))
 	if i.user.Name != "" {
@@ -117,6 +124,9 @@ func (s *Server) done(r *http.Request, i *info, w *response, took time.Duration)
 	}
 	if i.run != "" {
 		attrs = append(attrs, slog.String("run", i.run))
+	}
+	if c := span.SpanContext(); c.IsValid() {
+		attrs = append(attrs, slog.String("trace", c.TraceID().String()))
 	}
 	if i.err != nil {
 		attrs = append(attrs, slog.String("error", i.err.Error()))
@@ -133,4 +143,18 @@ func (s *Server) done(r *http.Request, i *info, w *response, took time.Duration)
 	default:
 		s.config.Log.LogAttrs(ctx, slog.LevelDebug, "request", attrs...)
 	}
+}
+
+// name says in a trace what a request was. Whoever wraps the server in spans does not
+// know its routes.
+func name(span trace.Span, i *info) {
+	attributes := []attribute.KeyValue{attribute.String("selfscaling.request", i.id)}
+	if i.route != nil {
+		span.SetName(i.route.method + " " + i.route.pattern)
+		attributes = append(attributes, attribute.String("http.route", i.route.pattern))
+	}
+	if i.run != "" {
+		attributes = append(attributes, attribute.String("selfscaling.run", i.run))
+	}
+	span.SetAttributes(attributes...)
 }

@@ -170,6 +170,7 @@ func (s *Server) run(ctx context.Context, id string) (workflows.Run, error) {
 }
 
 func (s *Server) getRun(ctx context.Context, in *runPath) (*runOutput, error) {
+	infoOf(ctx).run = in.ID
 	run, err := s.run(ctx, in.ID)
 	if err != nil {
 		return nil, fail(ctx, err)

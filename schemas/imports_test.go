@@ -110,6 +110,10 @@ var heavy = map[string][]string{
 	"github.com/danielgtaylor/huma/":       {"api"},
 	"github.com/spf13/cobra/":              {"cmd/..."},
 	"gonum.org/v1/plot/":                   {"cmd/selfscale/..."},
+	"go.opentelemetry.io/":                 {"cmd/internal/tracing"},
+	// What a handler needs to name the span that somebody else has begun.
+	"go.opentelemetry.io/otel/trace/":     {"api", "cmd/internal/tracing"},
+	"go.opentelemetry.io/otel/attribute/": {"api", "cmd/internal/tracing"},
 }
 
 // linked says which binaries may link a library, however deep the import lies.
@@ -118,9 +122,10 @@ var linked = map[string][]string{
 	"github.com/minio/":      {"cmd/collector", "cmd/dataset", "cmd/trainer", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
 	"k8s.io/client-go/":      {"cmd/collector", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
 	// The types of everything, see controller/cluster/clientset: not for the steps.
-	"k8s.io/client-go/kubernetes/": {"cmd/controller", "cmd/api", "cmd/selfscale"},
-	"github.com/argoproj/":         {"cmd/controller", "cmd/api"},
-	"gonum.org/v1/plot/":           {"cmd/selfscale"},
+	"k8s.io/client-go/kubernetes/":        {"cmd/controller", "cmd/api", "cmd/selfscale"},
+	"github.com/argoproj/":                {"cmd/controller", "cmd/api"},
+	"gonum.org/v1/plot/":                  {"cmd/selfscale"},
+	"go.opentelemetry.io/otel/exporters/": {"cmd/api"},
 }
 
 // pkg is what is used of go list's answer.

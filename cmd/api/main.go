@@ -24,6 +24,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/api"
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/controller/installation"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -43,6 +44,8 @@ self-scaling.github.io, as in
   kubectl create role api-reader --verb=get --resource=forecasts.self-scaling.github.io,...
 
 -auth none lets everybody do everything.
+
+Requests are traced by OpenTelemetry where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
 Examples:
   api -store s3://bucket/prefix?endpoint=minio:9000 -namespace self-scaling
@@ -146,6 +149,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	boundMemory(ctx)
+	tracer, err := tracing.Start(ctx, "self-scaling-api", jobs.Version(), log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := tracer.Close(); err != nil {
+			log.Warn("traces are lost", "error", err)
+		}
+	}()
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	listeners, err := open(&o, log)
@@ -158,7 +170,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer closeAll()
-	return listeners.serve(ctx, server, registry, log)
+	return listeners.serve(ctx, server, tracer, registry, log)
 }
 
 // leastMemory is what the program may use for itself, in bytes, before it collects
@@ -230,7 +242,7 @@ func (l *listeners) close() {
 }
 
 // serve answers until ctx ends.
-func (l *listeners) serve(ctx context.Context, server *api.Server, registry *prometheus.Registry, log *slog.Logger) error {
+func (l *listeners) serve(ctx context.Context, server *api.Server, tracer *tracing.Tracer, registry *prometheus.Registry, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var parts sync.WaitGroup
@@ -247,7 +259,7 @@ func (l *listeners) serve(ctx context.Context, server *api.Server, registry *pro
 		server.Run(ctx)
 	})
 	log.Info("ready to be asked", "address", l.api.Listener.Addr().String(), "metrics", l.metrics.Addr().String(), "version", jobs.Version())
-	part(func() error { return api.Serve(ctx, server, l.api) })
+	part(func() error { return api.Serve(ctx, tracer.Handler(server), l.api) })
 	part(func() error {
 		return api.Serve(ctx, metricsHandler(registry), api.Listen{Listener: l.metrics, Log: log})
 	})

@@ -16,11 +16,13 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -454,4 +456,31 @@ func TestThousandDuplicatesAcrossRestarts(t *testing.T) {
 		}
 	}
 	t.Logf("%d attempts were broken off or refused", broken)
+}
+
+func TestProgramSendsTraces(t *testing.T) {
+	var sent atomic.Int32
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/traces" {
+			sent.Add(1)
+		}
+	}))
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	newCluster(t)
+	store, config := installed(t)
+	p := start(t, "-store", store, "-config", config, "-auth", "none", "-log-level", "debug")
+	p.ready(t)
+	if status, _ := p.do(t, "GET", "/v1/status", ""); status != 200 {
+		t.Errorf("status is %d", status)
+	}
+	if err := p.end(); err != nil {
+		t.Errorf("the program ended with %v", err)
+	}
+	if sent.Load() == 0 {
+		t.Error("no traces were sent")
+	}
+	if !strings.Contains(p.log.String(), `"trace":"`) {
+		t.Errorf("the log does not name the traces:\n%s", p.log)
+	}
 }
