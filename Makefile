@@ -28,8 +28,9 @@ help: ## list the targets
 demo: ## replay real usage with and without self-scaling, into OUT=selfscale-demo
 	$(GO) run ./cmd/selfscale demo --out $(OUT)
 
-build: ## build all binaries into bin/
+build: ## build all binaries into bin/, kubectl's plugin among them
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	ln -sf selfscale bin/kubectl-selfscale
 
 test: ## run the tests that need neither network nor server
 	$(GO) test ./...

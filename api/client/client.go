@@ -69,6 +69,13 @@ func (p *Problem) Error() string {
 	return text
 }
 
+// ProblemOf returns the answer that an error stands for, nil where it stands for none.
+func ProblemOf(err error) *Problem {
+	var p *Problem
+	errors.As(err, &p)
+	return p
+}
+
 // code returns what the caller can do about it.
 func (p *Problem) code() schemas.Code {
 	switch p.Status {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/clientset"
+	"github.com/self-scaling/self-scaling/controller/cluster/reach"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/schemas/v1alpha1"
 )
@@ -97,7 +99,7 @@ func Examine(ctx context.Context, client *cluster.Client, o Options, found func(
 		return nil // every further answer would be the same
 	}
 	for _, check := range []func(context.Context) Finding{
-		e.autoscaling, e.metrics, e.policies, e.argo, e.secret, e.deployments, e.schedules, e.components,
+		e.autoscaling, e.metrics, e.policies, e.argo, e.secret, e.deployments, e.api, e.schedules, e.components,
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -301,6 +303,45 @@ func (e *examination) deployments(ctx context.Context) Finding {
 func notReady(check, kind string, o *metav1.ObjectMeta) Finding {
 	return Finding{check, Failure, fmt.Sprintf("%s %s/%s has no Ready pod", kind, o.Namespace, o.Name),
 		fmt.Sprintf("see why: kubectl --namespace=%s describe %s %s; kubectl --namespace=%s logs %s/%s", o.Namespace, kind, o.Name, o.Namespace, kind, o.Name)}
+}
+
+// api says whether `kubectl selfscale` can reach the API from here.
+func (e *examination) api(ctx context.Context) Finding {
+	const check = "API"
+	target, err := reach.Find(ctx, e.all, e.Namespace)
+	switch {
+	case schemas.CodeOf(err) == schemas.CodeNotFound:
+		return Finding{check, OK, "none is installed in namespace " + e.Namespace + ": there is nothing for kubectl selfscale to ask", "to have one: helm upgrade with --set api.enabled=true"}
+	case err != nil:
+		return unasked(check, err)
+	}
+	if _, _, err := target.Pod(ctx); schemas.CodeOf(err) == schemas.CodeUnavailable {
+		return Finding{check, Failure, err.Error(), "see why: kubectl --namespace=" + e.Namespace + " get endpointslices,pods"}
+	} else if err != nil {
+		return unasked(check, err)
+	}
+	review, err := e.all.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: e.Namespace, Verb: "create", Resource: "pods", Subresource: "portforward",
+		}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return unasked(check, err)
+	}
+	if !review.Status.Allowed {
+		return Finding{check, Warning, "service " + target.String() + " is there, but you may not forward ports to its pods, as kubectl selfscale does",
+			"ask for the right to create pods/portforward in namespace " + e.Namespace + ", or reach it by an Ingress and --server"}
+	}
+	config, _ := e.client.Config()
+	token, err := reach.Bearer(ctx, config)
+	if err != nil {
+		return unasked(check, err)
+	}
+	f := Finding{check, OK, "service " + target.String() + " can be reached", ""}
+	if token == "" {
+		f.Remedy = "your kubeconfig has no token of its own, so that kubectl selfscale needs --account namespace/name, a service account whose rights you may use"
+	}
+	return f
 }
 
 // late is how long after its last run a schedule is taken to stand still: two

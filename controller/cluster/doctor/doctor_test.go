@@ -92,10 +92,38 @@ func kinds() []clustertest.Kind {
 	return append(append(clustertest.Kinds(), argo...), clustertest.Kind{APIVersion: "v1", Kind: "Secret", Resource: "secrets"})
 }
 
+// withAPI are the kinds of a cluster in which somebody asks for the API. Nobody has any
+// right in it: an API server in memory leaves what a review asks unanswered.
+func withAPI() []clustertest.Kind {
+	return append(kinds(), clustertest.Kind{APIVersion: "v1", Kind: "Service", Resource: "services"},
+		clustertest.Kind{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview", Resource: "selfsubjectaccessreviews"})
+}
+
+const api = `
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: self-scaling-api
+  namespace: release
+  labels: {app.kubernetes.io/part-of: self-scaling, app.kubernetes.io/component: api}
+spec:
+  selector: {app.kubernetes.io/component: api}
+  ports: [{name: http, port: 80, targetPort: http}]
+`
+
+const apiPod = `---
+apiVersion: v1
+kind: Pod
+metadata: {name: api, namespace: release, labels: {app.kubernetes.io/component: api}}
+spec: {containers: [{name: api, ports: [{name: http, containerPort: 8080}]}]}
+status: {conditions: [{type: Ready, status: "True"}]}
+`
+
 func TestAWholeInstallationHasNoFindings(t *testing.T) {
 	ok, rest := examine(t, kinds(), whole, nil)
-	if diff := cmp.Diff([]string(nil), rest); diff != "" || ok != 9 {
-		t.Errorf("%d checks are ok, want 9; the rest (-want +got):\n%s", ok, diff)
+	if diff := cmp.Diff([]string(nil), rest); diff != "" || ok != 10 {
+		t.Errorf("%d checks are ok, want 10; the rest (-want +got):\n%s", ok, diff)
 	}
 }
 
@@ -127,6 +155,8 @@ func TestEveryLackIsNamedWithARemedy(t *testing.T) {
 			[]string{"store credentials failure:", "lacks AWS_SECRET_ACCESS_KEY"}},
 		{"the controller is down", kinds(), strings.Replace(whole, "status: {readyReplicas: 2}", "status: {}", 1),
 			[]string{"installation failure:", "release/self-scaling-controller has no Ready pod"}},
+		{"an API without a pod", withAPI(), whole + api, []string{"API failure:", "service release/self-scaling-api: none of its 0 pods is Ready", "get endpointslices,pods"}},
+		{"an API that may not be reached", withAPI(), whole + api + apiPod, []string{"API warning:", "you may not forward ports", "create pods/portforward in namespace release"}},
 		{"a schedule is suspended", kinds(), strings.Replace(whole, "suspend: false", "suspend: true", 1),
 			[]string{"schedules warning:", "self-scaling-infer is suspended", "argo cron resume"}},
 		{"a schedule stands still", kinds(), strings.Replace(whole, "2026-03-09T11:45:00Z", "2026-03-05T11:45:00Z", 1),

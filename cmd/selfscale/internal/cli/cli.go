@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -54,6 +55,14 @@ type Console struct {
 	Progress *progress.Reporter // what is being done
 }
 
+// PluginName is what the program must be called to be found as `kubectl selfscale`.
+const PluginName = "kubectl-selfscale"
+
+// isPlugin reports whether kubectl has called the program.
+func isPlugin(cmd *cobra.Command) bool {
+	return cmd.Root().Annotations[cobra.CommandDisplayNameAnnotation] != ""
+}
+
 // exitInterrupted is what a shell gives a program that was interrupted.
 const exitInterrupted = 130
 
@@ -66,6 +75,9 @@ func Main(engine Engine, version string, args []string, stdout, stderr io.Writer
 	f, isFile := stderr.(*os.File)
 	reporter := progress.New(stderr, isFile && progress.IsTerminal(f), clock.RealClock{})
 	root := newRoot(engine, version, Console{Out: stdout, Log: stderr, Progress: reporter})
+	if strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe") == PluginName {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl selfscale"}
+	}
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -105,8 +117,13 @@ func newRoot(engine Engine, version string, console Console) *cobra.Command {
 		Long: `selfscale learns how the CPU and memory usage of each service component moves
 and raises the floor under its HorizontalPodAutoscaler before a rise comes.
 
-This command needs no cluster. See it work on real usage first, then give it
-the usage of your own services.`,
+See it work on real usage first, which needs no cluster, then give it the usage of
+your own services.
+
+Commands that ask an installation take its URL (--server), or reach it through the
+API server of a kubeconfig (--context, --kubeconfig, --installed-in). Called
+kubectl-selfscale, by a link of that name in the PATH, it is ` + "`kubectl selfscale`" + `,
+and looks for the installation in kubectl's own cluster.`,
 		Example: `  # replay 16 real series with the HPA alone and with self-scaling, and compare
   selfscale demo
 

@@ -15,7 +15,7 @@ import (
 // The scripts run selfscale with an engine that prints the options it is given,
 // or fails in the way that the folder to write asks for.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"selfscale": func() {
+	selfscale := func() {
 		os.Exit(cli.Main(cli.Engine{
 			Demo: func(ctx context.Context, o cli.DemoOptions, c cli.Console) error {
 				switch o.Out {
@@ -55,7 +55,8 @@ func TestMain(m *testing.M) {
 				Doctor:    func(_ context.Context, o cli.DoctorOptions, c cli.Console) error { return echo(o, c) },
 			},
 		}, "v1.2.3", os.Args[1:], os.Stdout, os.Stderr))
-	}})
+	}
+	testscript.Main(m, map[string]func(){"selfscale": selfscale, cli.PluginName: selfscale})
 }
 
 func echo(options any, c cli.Console) error {

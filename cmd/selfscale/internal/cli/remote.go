@@ -18,8 +18,15 @@ const YAMLOutput = "yaml"
 
 // ServerOptions say which installation is asked, and how it answers.
 type ServerOptions struct {
-	// Server is the URL of its API, Token what lets one in.
+	// Server is the URL of its API, "" where it is reached through the API server of a
+	// cluster. Token is what lets one in.
 	Server, Token string
+	// Cluster is the cluster that it is reached through where Server is "". Its
+	// Namespace is the one that the installation is in, "" where it is looked for.
+	Cluster ClusterOptions
+	// Account is a service account, namespace/name, whose rights are used; "" for the
+	// kubeconfig's user.
+	Account string
 	// Output is TableOutput, JSONOutput or YAMLOutput, unless it is said otherwise.
 	Output string
 }
@@ -34,7 +41,10 @@ const (
 const defaultServer = "http://127.0.0.1:8080"
 
 // serverFlags are the flags that name an installation.
-var serverFlags = []string{"server", "token"}
+var serverFlags = []string{"server", "token", "kubeconfig", "context", "installed-in", "account"}
+
+// clusterFlags are those that say that it is reached through a cluster.
+var clusterFlags = serverFlags[2:]
 
 // forms are the forms of most answers.
 var forms = []string{TableOutput, JSONOutput, YAMLOutput}
@@ -49,6 +59,10 @@ func (o *ServerOptions) registerServer(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.Server, "server", "", "`URL` of the API (default: $"+serverVariable+", else "+defaultServer+")")
 	flags.StringVar(&o.Token, "token", "", "bearer token, as from `kubectl create token` (default: $"+tokenVariable+")")
+	flags.StringVar(&o.Cluster.Kubeconfig, "kubeconfig", "", "reach the installation through the API server of this kubeconfig `file`")
+	flags.StringVar(&o.Cluster.Context, "context", "", "reach it through the cluster of this context of the kubeconfig")
+	flags.StringVar(&o.Cluster.Namespace, "installed-in", "", "reach it in this `namespace` of the kubeconfig's cluster (default: look in all)")
+	flags.StringVar(&o.Account, "account", "", "in the cluster, ask with a token that is made for this service account, `namespace/name` (default: the kubeconfig's own token)")
 }
 
 func (o *ServerOptions) registerOutput(cmd *cobra.Command, forms []string) {
@@ -67,9 +81,24 @@ func (o *ServerOptions) check(cmd *cobra.Command) error {
 	return o.checkOutput(cmd, forms)
 }
 
-func (o *ServerOptions) checkServer(*cobra.Command) error {
-	o.Server = cmp.Or(o.Server, os.Getenv(serverVariable), defaultServer)
+func (o *ServerOptions) checkServer(cmd *cobra.Command) error {
 	o.Token = cmp.Or(o.Token, os.Getenv(tokenVariable))
+	through := isPlugin(cmd) && o.Server == "" && os.Getenv(serverVariable) == ""
+	for _, f := range clusterFlags {
+		if !cmd.Flags().Changed(f) {
+			continue
+		}
+		if o.Server != "" {
+			return usagef(cmd, "--server and --%s must not be given together: a server is either at a URL or in a cluster", f)
+		}
+		through = true
+	}
+	if namespace, name, ok := strings.Cut(o.Account, "/"); o.Account != "" && (!ok || namespace == "" || name == "" || strings.Contains(name, "/")) {
+		return usagef(cmd, "--account must have the form namespace/name, but is %q", o.Account)
+	}
+	if !through {
+		o.Server = cmp.Or(o.Server, os.Getenv(serverVariable), defaultServer)
+	}
 	return nil
 }
 
