@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -427,5 +428,30 @@ func TestConditionalReads(t *testing.T) {
 		if again := do(t, w, call{method: "GET", path: path, header: map[string]string{"If-None-Match": tag}}); again.status != http.StatusNotModified || again.body != "" {
 			t.Errorf("%s with its ETag: %d %s", path, again.status, again.body)
 		}
+	}
+}
+
+// TestOriginalClient runs a script of curl lines, as somebody may have written it for
+// the original, against a real listener.
+func TestOriginalClient(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("there is no curl")
+	}
+	self := schemas.ComponentID{Namespace: "prod", Service: "self-scaling", Component: "api"}
+	for name, ids := range map[string][]schemas.ComponentID{"works": {self}, "empty": nil, "young": {self}, "broken": {self}} {
+		t.Run(name, func(t *testing.T) {
+			w := apitest.New(t, ids)
+			if name == "works" {
+				w.Fill(t, ids, 2, 3)
+			}
+			if name == "broken" {
+				w.Step(workflows.InferenceJob, fails(schemas.CodeInternal))
+			}
+			address, _ := served(t, w)
+			out, err := exec.CommandContext(t.Context(), "sh", "testdata/original.sh", "http://"+address, name).CombinedOutput()
+			if err != nil || len(out) > 0 {
+				t.Errorf("the script ends with %v:\n%s", err, out)
+			}
+		})
 	}
 }
