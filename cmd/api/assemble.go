@@ -20,6 +20,7 @@ import (
 	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterservices"
 	"github.com/self-scaling/self-scaling/cmd/internal/engine"
+	"github.com/self-scaling/self-scaling/cmd/internal/metered"
 	"github.com/self-scaling/self-scaling/controller/installation"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/workflows"
@@ -61,6 +62,7 @@ func assemble(ctx context.Context, o *options, at net.Addr, registry *prometheus
 	if err != nil {
 		return nil, closeAll, err
 	}
+	drivers := metered.Drivers(drivers, registry)
 	// Read-only: a store that does not answer must not keep the server from starting.
 	store, err := artifact.Open(ctx, o.store, drivers, artifact.Options{ReadOnly: true, OnInvalidHead: func(h artifact.InvalidHead) {
 		log.Warn("head passed over", "pipeline", string(h.Pipeline), "number", h.Number, "error", h.Err)
@@ -85,7 +87,7 @@ func assemble(ctx context.Context, o *options, at net.Addr, registry *prometheus
 	services := clusterservices.New(client, o.Namespace, clusterservices.Options{Scope: scope, Log: log})
 	c := api.Config{
 		View: shown, Services: services, TrainValues: services, Submitter: e.Submitter, Pipelines: workflows.Pipelines(),
-		Records: records{record.NewReader(store)}, Sweep: sweep(o.store), Workflow: link(o, config), Page: web.Handler(""),
+		Records: records{record.NewReader(store)}, Sweep: sweep(o.store, drivers), Workflow: link(o, config), Page: web.Handler(""),
 		Name: "self-scaling", Version: jobs.Version(), Limits: api.Limits{Reads: o.reads, Writes: o.writes}, Metrics: registry, Log: log,
 	}
 	switch o.auth {
@@ -110,7 +112,7 @@ func hosts(at net.Addr) []string {
 
 // sweep deletes by the retention. The store is opened for each time: only this
 // writes.
-func sweep(storeURL string) func(context.Context) (int, error) {
+func sweep(storeURL string, drivers artifact.Drivers) func(context.Context) (int, error) {
 	return func(ctx context.Context) (n int, err error) {
 		store, err := artifact.Open(ctx, storeURL, drivers, artifact.Options{})
 		if err != nil {
