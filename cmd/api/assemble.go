@@ -20,12 +20,12 @@ import (
 	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterservices"
 	"github.com/self-scaling/self-scaling/cmd/internal/engine"
-	"github.com/self-scaling/self-scaling/cmd/internal/metered"
 	"github.com/self-scaling/self-scaling/controller/installation"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
+	"github.com/self-scaling/self-scaling/workflows/artifact/metered"
 	"github.com/self-scaling/self-scaling/workflows/artifact/s3bucket"
 	"github.com/self-scaling/self-scaling/workflows/record"
 )

@@ -13,8 +13,23 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/self-scaling/self-scaling/api"
+	"github.com/self-scaling/self-scaling/api/apitest"
 	"github.com/self-scaling/self-scaling/controller"
+	"github.com/self-scaling/self-scaling/workflows/artifact/metered"
 )
+
+// collectors implement [prometheus.Registerer] by remembering what is registered.
+type collectors []prometheus.Collector
+
+func (c *collectors) Register(x prometheus.Collector) error {
+	*c = append(*c, x)
+	return nil
+}
+
+func (c *collectors) MustRegister(all ...prometheus.Collector) { *c = append(*c, all...) }
+
+func (c *collectors) Unregister(prometheus.Collector) bool { return false }
 
 // description is how client_golang spells one.
 var description = regexp.MustCompile(`fqName: "([a-z_]+)".*variableLabels: {([a-z,]*)}`)
@@ -24,10 +39,15 @@ var description = regexp.MustCompile(`fqName: "([a-z_]+)".*variableLabels: {([a-
 func series(t *testing.T) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
+	all := &collectors{controller.NewMetrics(0)}
+	apitest.New(t, nil, func(c *api.Config) { c.Metrics = all })
+	metered.Drivers(nil, all)
 	ch := make(chan *prometheus.Desc)
 	go func() {
 		defer close(ch)
-		controller.NewMetrics(0).Describe(ch)
+		for _, c := range *all {
+			c.Describe(ch)
+		}
 	}()
 	for d := range ch {
 		m := description.FindStringSubmatch(d.String())

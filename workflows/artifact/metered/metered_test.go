@@ -9,11 +9,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/self-scaling/self-scaling/cmd/internal/metered"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 	"github.com/self-scaling/self-scaling/workflows/artifact/artifacttest"
 	"github.com/self-scaling/self-scaling/workflows/artifact/membucket"
+	"github.com/self-scaling/self-scaling/workflows/artifact/metered"
 )
 
 func open(t testing.TB, registry *prometheus.Registry, inner artifact.Bucket) artifact.Bucket {
