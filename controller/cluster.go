@@ -51,6 +51,10 @@ type Component struct {
 	Problem string
 }
 
+// mayHold reports whether the component may have a floor. One whose policy cannot be
+// followed keeps what it has until that expires.
+func (c *Component) mayHold() bool { return c.Mode == schemas.Auto || c.Mode == "" }
+
 // State is what became of a component.
 type State struct {
 	Component

@@ -15,10 +15,13 @@ func (c *Controller) components(ctx context.Context, now time.Time) error {
 		return fmt.Errorf("discover: %w", err)
 	}
 	c.mu.Lock()
-	f := c.facts
+	f, before := c.facts, c.states
+	ended := floorsEnded(c.found, found)
 	c.found, c.foundAt = found, now
-	before := c.states
 	c.mu.Unlock()
+	if ended {
+		c.kick("guard")
+	}
 
 	states := make([]State, 0, len(found))
 	after := make(map[schemas.ComponentID]State, len(found))
@@ -45,6 +48,22 @@ func (c *Controller) components(ctx context.Context, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// floorsEnded reports whether a component has a floor that it may not have any more,
+// while before it might.
+func floorsEnded(before, after []Component) bool {
+	might := map[schemas.ComponentID]bool{}
+	for i := range before {
+		might[before[i].ID] = before[i].mayHold()
+	}
+	for i := range after {
+		old, known := might[after[i].ID]
+		if after[i].Floor != nil && !after[i].mayHold() && (old || !known) {
+			return true
+		}
+	}
+	return false
 }
 
 // tell notifies of components whose state has changed. What was so when the controller

@@ -348,6 +348,27 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+func TestWhatIsSwitchedOffIsGivenBackAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.cluster.components = []controller.Component{{ID: web("web"), Mode: schemas.Auto, Floor: floor(5), Expires: noon.Add(time.Hour)}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { w.Controller.Run(ctx); close(done) }()
+	await(t, "every task to wait for its next turn", func() bool { return w.clock.Waiters() == 4 })
+	w.cluster.mu.Lock()
+	w.cluster.components[0].Mode = schemas.Off
+	tends := w.cluster.tends
+	w.cluster.mu.Unlock()
+	w.clock.Step(time.Minute)
+	await(t, "the floor to be taken back", func() bool { return w.cluster.floors() == "" })
+	await(t, "every task to wait again", func() bool { return w.clock.Waiters() == 4 })
+	cancel()
+	<-done
+	if n := w.cluster.tends - tends; n > 2 {
+		t.Errorf("the guard took %d turns, want one for the minute and one for the component", n)
+	}
+}
+
 func TestRunEndsWithItsContext(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	w := newWorld(t)
@@ -376,6 +397,7 @@ func TestATurnThatHangsMakesTheLoopCountAsStuck(t *testing.T) {
 	done := make(chan struct{})
 	go func() { w.Controller.Run(ctx); close(done) }()
 	<-h.entered
+	await(t, "the other tasks to wait for their next turn", func() bool { return w.clock.Waiters() == 3 })
 	if err := w.Live(); err != nil {
 		t.Errorf("at once: %v", err)
 	}

@@ -36,8 +36,7 @@ func (c *Controller) guard(ctx context.Context, now time.Time) error {
 }
 
 // mayHold says which components may have a floor: all, unless a look at the cluster that
-// is not long ago showed that one is gone, or that its operator wants none. A component
-// whose policy cannot be followed keeps what it has until that expires.
+// is not long ago showed that one is gone, or that its operator wants none.
 func (c *Controller) mayHold(now time.Time) func(schemas.ComponentID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -46,7 +45,7 @@ func (c *Controller) mayHold(now time.Time) func(schemas.ComponentID) bool {
 	}
 	may := make(map[schemas.ComponentID]bool, len(c.found))
 	for i := range c.found {
-		may[c.found[i].ID] = c.found[i].Mode == schemas.Auto || c.found[i].Mode == ""
+		may[c.found[i].ID] = c.found[i].mayHold()
 	}
 	return func(id schemas.ComponentID) bool { return may[id] }
 }

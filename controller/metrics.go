@@ -13,21 +13,22 @@ import (
 // Metrics is what a controller counts. It is a [prometheus.Collector]: register it, or
 // leave it alone.
 type Metrics struct {
-	all []prometheus.Collector
+	all    []prometheus.Collector
+	gauges []*prometheus.GaugeVec
 
 	turns        *prometheus.CounterVec
 	turnDuration *prometheus.HistogramVec
 	lastTurn     *prometheus.GaugeVec
 
 	componentCount *prometheus.GaugeVec
-	conflicts      prometheus.Gauge
-	floors         prometheus.Gauge
-	omitted        prometheus.Gauge
+	conflicts      *prometheus.GaugeVec
+	floors         *prometheus.GaugeVec
+	omitted        *prometheus.GaugeVec
 	floorReleases  *prometheus.CounterVec
 	statusWrites   prometheus.Counter
 	decisions      *prometheus.CounterVec
-	samplesUntil   prometheus.Gauge
-	drifting       prometheus.Gauge
+	samplesUntil   *prometheus.GaugeVec
+	drifting       *prometheus.GaugeVec
 
 	runsEnded     *prometheus.CounterVec
 	runsSubmitted *prometheus.CounterVec
@@ -59,7 +60,7 @@ func NewMetrics(limit int) *Metrics {
 	}
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "selfscaling", Name: name, Help: help}, labels)
-		m.all = append(m.all, v)
+		m.all, m.gauges = append(m.all, v), append(m.gauges, v)
 		return v
 	}
 	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
@@ -72,14 +73,14 @@ func NewMetrics(limit int) *Metrics {
 	m.lastTurn = gauge("controller_last_turn_timestamp_seconds", "When a task last ended a turn without an error.", "task")
 
 	m.componentCount = gauge("components", "Components that were found, by mode; unknown where their policy cannot be followed.", "mode")
-	m.conflicts = gauge("components_in_conflict", "Components that are left alone because somebody else owns their number of replicas.").WithLabelValues()
-	m.floors = gauge("floors", "Floors in force.").WithLabelValues()
-	m.omitted = gauge("components_without_series", "Components beyond the limit of those that have series of their own.").WithLabelValues()
+	m.conflicts = gauge("components_in_conflict", "Components that are left alone because somebody else owns their number of replicas.")
+	m.floors = gauge("floors", "Floors in force.")
+	m.omitted = gauge("components_without_series", "Components beyond the limit of those that have series of their own.")
 	m.floorReleases = counter("floors_released_total", "Floors that the controller took back, by cause: expired, unmanaged, or yielded to an autoscaler of the user's.", "cause")
 	m.statusWrites = counter("policy_status_writes_total", "Policies whose status was written.").WithLabelValues()
 	m.decisions = counter("decisions_total", "Decisions about components, by what became of them (Applied, Shadow, None, Error) and reason.", "action", "reason")
-	m.samplesUntil = gauge("samples_until_timestamp_seconds", "End of the newest bucket that was measured.").WithLabelValues()
-	m.drifting = gauge("components_drifting", "Components whose forecasts are worse than the same time of the day before.").WithLabelValues()
+	m.samplesUntil = gauge("samples_until_timestamp_seconds", "End of the newest bucket that was measured.")
+	m.drifting = gauge("components_drifting", "Components whose forecasts are worse than the same time of the day before.")
 
 	m.runsEnded = counter("runs_total", "Runs that have ended, by pipeline and phase.", "pipeline", "phase")
 	m.runsSubmitted = counter("runs_submitted_total", "Runs that the controller asked for, by pipeline and trigger: schedule, first, history or drift.", "pipeline", "trigger")
@@ -117,6 +118,15 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 			ch <- metric
 		}
 	}
+}
+
+// Clear drops what is so at present, which a controller that no longer runs does not
+// know. What has been counted stays.
+func (m *Metrics) Clear() {
+	for _, g := range m.gauges {
+		g.Reset()
+	}
+	m.single.Store(nil)
 }
 
 func (m *Metrics) turn(task string, took time.Duration, end time.Time, err error) {
@@ -172,9 +182,9 @@ func (m *Metrics) observe(states []State, now time.Time) {
 	for mode, n := range modes {
 		m.componentCount.WithLabelValues(mode).Set(float64(n))
 	}
-	m.conflicts.Set(float64(conflicts))
-	m.floors.Set(float64(floors))
-	m.omitted.Set(float64(max(0, len(states)-m.limit)))
+	m.conflicts.WithLabelValues().Set(float64(conflicts))
+	m.floors.WithLabelValues().Set(float64(floors))
+	m.omitted.WithLabelValues().Set(float64(max(0, len(states)-m.limit)))
 }
 
 func (m *Metrics) published(written int) { m.statusWrites.Add(float64(written)) }
@@ -185,9 +195,9 @@ func (m *Metrics) released(cause string, n int) {
 
 func (m *Metrics) read(f *facts, _ time.Time) {
 	if !f.until.IsZero() {
-		m.samplesUntil.Set(seconds(f.until))
+		m.samplesUntil.WithLabelValues().Set(seconds(f.until))
 	}
-	m.drifting.Set(float64(f.drift.Drifting))
+	m.drifting.WithLabelValues().Set(float64(f.drift.Drifting))
 }
 
 func (m *Metrics) decided(decisions []schemas.Decision) {

@@ -94,4 +94,16 @@ selfscaling_runs_total{phase="Succeeded",pipeline="collect"} 1
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
 		t.Error(err)
 	}
+
+	// What is so at present is not known any more once the controller has ended.
+	m.Clear()
+	left := `
+# HELP selfscaling_runs_total Runs that have ended, by pipeline and phase.
+# TYPE selfscaling_runs_total counter
+selfscaling_runs_total{phase="Failed",pipeline="infer"} 1
+selfscaling_runs_total{phase="Succeeded",pipeline="collect"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(left), "selfscaling_runs_total", "selfscaling_floors", "selfscaling_components", "selfscaling_runs_active", "selfscaling_floor_replicas"); err != nil {
+		t.Error(err)
+	}
 }
