@@ -33,6 +33,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"a command that is none", []string{"uninstall"}, `controller: arguments must be flags or one of restore and report, but there is "uninstall"` + "\n"},
 		{"an unknown log format", []string{"-log-format", "xml"}, `controller: flag -log-format must be text or json, but is "xml"` + "\n"},
 		{"labels that are none", []string{"restore", "-labels", "x"}, "controller: flag -labels: label preset must be"},
+		{"too little time", []string{"restore", "-timeout", "0s"}, "controller: flag -timeout must be at least 1s, but is 0s\n"},
 		{"no such installation", []string{"-store", "file:///nowhere", "-namespace", "n", "-config", "/nowhere.yaml"}, "controller: installation: open /nowhere.yaml"},
 		{"a report of no run", []string{"report", "-store", "file:///tmp/x", "-status", "Succeeded"}, "controller: "},
 		{"a parameter without a value", []string{"report", "-parameter", "now"}, "controller: invalid value"},

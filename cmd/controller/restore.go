@@ -5,29 +5,42 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/self-scaling/self-scaling/controller/cluster/bind"
+	"github.com/self-scaling/self-scaling/schemas"
 )
 
 const restoreHelp = `controller restore: give every floor back, as an uninstall does
 
 Every autoscaler gets its user's own number back, and those that self-scaling made are
 deleted; their workloads get the number of replicas back that they were set to before.
+What fails is tried again until -timeout, unless another try cannot mend it.
 It can be repeated, and needs no store.
 
 Flags:
 `
 
-// restoreTimeout bounds a restore.
-const restoreTimeout = 4 * time.Minute
-
-func restore(ctx context.Context, args []string, stdout, _ io.Writer) error {
+func restore(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var c common
+	timeout := 4 * time.Minute
 	flags := flag.NewFlagSet("restore", flag.ContinueOnError)
 	c.register(flags)
+	flags.DurationVar(&timeout, "timeout", timeout, "when to give up")
 	if err := parse(flags, restoreHelp, args, stdout); err != nil {
 		return err
+	}
+	if c.version {
+		_, err := fmt.Fprintln(stdout, "controller", programVersion())
+		return err
+	}
+	log, err := newLogger(stderr, c.logFormat)
+	if err != nil {
+		return err
+	}
+	if timeout < time.Second {
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -timeout must be at least 1s, but is %s", timeout)
 	}
 	scope, err := c.scope.Scope()
 	if err != nil {
@@ -37,12 +50,40 @@ func restore(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, restoreTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	n, err := bind.ReleaseAll(ctx, client, scope.Namespaces...)
+	n := 0
+	err = again(ctx, log, func() error {
+		released, err := bind.ReleaseAll(ctx, client, scope.Namespaces...)
+		n += released
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("%d floors were given back, but not all: %w", n, err)
 	}
 	_, err = fmt.Fprintf(stdout, "controller: %d floors were given back\n", n)
 	return err
+}
+
+// restorePause is the time between two tries of [again].
+const restorePause = 2 * time.Second
+
+// again tries until there is no error, or one that another try cannot mend, or ctx ends.
+func again(ctx context.Context, log *slog.Logger, try func() error) error {
+	for {
+		err := try()
+		switch schemas.CodeOf(err) {
+		case "":
+			return nil
+		case schemas.CodeUnavailable, schemas.CodeConflict:
+		default:
+			return err
+		}
+		log.Warn("some floors are still held, which is tried again", "error", err)
+		select {
+		case <-ctx.Done():
+			return schemas.WithCode(schemas.CodeUnavailable, err)
+		case <-time.After(restorePause):
+		}
+	}
 }

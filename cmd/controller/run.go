@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,15 +78,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 // program is all that runs.
 type program struct {
 	settings
-	client     *cluster.Client
-	elector    *lead.Elector
-	controller *controller.Controller
-	sampler    *usage.Sampler
-	engine     *engine.Engine
-	events     *oversight.Events
-	metrics    *prometheus.Registry
-	log        *slog.Logger
-	lease      string // its name
+	client  *cluster.Client
+	elector *lead.Elector
+	loop    controller.Config
+	leading atomic.Pointer[controller.Controller] // nil where another replica leads
+	sampler *usage.Sampler                        // nil where Prometheus is asked instead
+	engine  *engine.Engine
+	events  *oversight.Events
+	metrics *prometheus.Registry
+	log     *slog.Logger
+	lease   string // its name
 
 	mu    sync.Mutex
 	store *artifact.Store
@@ -119,13 +121,15 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 	if p.events, err = oversight.NewEvents(watched, s.scope.Namespace, identity); err != nil {
 		return nil, err
 	}
-	p.sampler = usage.New(p.client, usage.Options{Scope: scope, Log: log})
+	if install.Prometheus == "" {
+		p.sampler = usage.New(p.client, usage.Options{Scope: scope, Log: log})
+	}
 	counts := controller.NewMetrics(0)
 	plans, err := plans(install)
 	if err != nil {
 		return nil, err
 	}
-	c := controller.Config{
+	p.loop = controller.Config{
 		Cluster: watched, Runs: p.engine.Submitter, Pipelines: workflows.Pipelines(), Store: p.openStore,
 		Plans: plans, Suspended: p.engine.Suspended,
 		Backfill: time.Duration(install.Backfill),
@@ -134,7 +138,7 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 		},
 		Notify: p.events.Notify, Metrics: counts, Version: programVersion(), Logger: log,
 	}
-	if p.controller, err = controller.New(c); err != nil {
+	if _, err := controller.New(p.loop); err != nil {
 		return nil, err
 	}
 	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "selfscaling_controller_leader", Help: "1 where this replica leads."}, func() float64 {
@@ -208,7 +212,8 @@ func (p *program) close() {
 	}
 }
 
-// run works until ctx ends. Every replica reads usage; one of them leads.
+// run works until ctx ends. Every replica reads usage, unless Prometheus is asked for it;
+// one of them leads.
 func (p *program) run(ctx context.Context) error {
 	health, err := net.Listen("tcp", p.listen)
 	if err != nil {
@@ -222,16 +227,36 @@ func (p *program) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, health, p.health()) })
 	group.Go(func() error { return serve(ctx, metrics, p.measured()) })
-	group.Go(func() error { p.sampler.Run(ctx); return nil })
-	group.Go(func() error {
-		return p.elector.Run(ctx, func(leading context.Context) {
-			var all sync.WaitGroup
-			all.Go(func() { p.controller.Run(leading) })
-			all.Go(func() { p.engine.Run(leading) })
-			all.Wait()
-		})
-	})
+	if p.sampler != nil {
+		group.Go(func() error { p.sampler.Run(ctx); return nil })
+	}
+	group.Go(func() error { return p.elector.Run(ctx, p.lead) })
 	return group.Wait()
+}
+
+// lead works for one term of leadership. Each has a controller with an empty memory: what
+// another has done since the last term is in none.
+func (p *program) lead(ctx context.Context) {
+	c, err := controller.New(p.loop)
+	if err != nil {
+		p.log.Error("the loop did not start", "error", err) // it could when the program began
+		return
+	}
+	p.leading.Store(c)
+	defer p.leading.Store(nil)
+	defer p.loop.Metrics.Clear()
+	var all sync.WaitGroup
+	all.Go(func() { c.Run(ctx) })
+	all.Go(func() { p.engine.Run(ctx) })
+	all.Wait()
+}
+
+// live returns an error where the loop is stuck. A replica that does not lead has none.
+func (p *program) live() error {
+	if c := p.leading.Load(); c != nil {
+		return c.Live()
+	}
+	return nil
 }
 
 var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
@@ -240,7 +265,7 @@ var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: 
 // server, and nothing else to be of use.
 func (p *program) health() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.controller.Live()) })
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.live()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 		defer cancel()
@@ -264,7 +289,9 @@ func answer(w http.ResponseWriter, err error) {
 func (p *program) measured() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.metrics, promhttp.HandlerOpts{}))
-	mux.Handle("GET "+usage.Path, usage.Handler(p.sampler))
+	if p.sampler != nil {
+		mux.Handle("GET "+usage.Path, usage.Handler(p.sampler))
+	}
 	return mux
 }
 

@@ -5,9 +5,11 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -64,7 +66,7 @@ func New(o Options) (*Engine, error) {
 	}
 	s, err := batch.New(batch.Config{
 		Client: all, Namespace: o.Namespace, Name: i.Name, Labels: i.Labels, Pipelines: workflows.Pipelines(), Jobs: jobs,
-		Store: o.StoreURL, Env: i.Env, EnvFrom: i.EnvFrom,
+		Store: storeOfSteps(i, o.StoreURL), Env: i.Env, EnvFrom: i.EnvFrom,
 		Shards: func(ctx context.Context, runID, _ string) ([]string, error) {
 			store, err := o.Store(ctx)
 			if err != nil {
@@ -84,6 +86,18 @@ func New(o Options) (*Engine, error) {
 	})
 	e.Submitter, e.batch = s, s
 	return e, err
+}
+
+// storeVariable is where steps find the store's URL, which may be kept in a Secret.
+const storeVariable = "STORE_URL"
+
+// storeOfSteps returns the URL of the store as steps are told it: by the variable that
+// Kubernetes puts into arguments, where they have one, so that no Job repeats a Secret.
+func storeOfSteps(i *installation.Installation, url string) string {
+	if slices.ContainsFunc(i.Env, func(v corev1.EnvVar) bool { return v.Name == storeVariable }) {
+		return "$(" + storeVariable + ")"
+	}
+	return url
 }
 
 // Run keeps runs going until ctx ends: those of plain Jobs, which nobody else does.
