@@ -258,7 +258,8 @@ func (c *Client) events(ctx context.Context, id string, last *string, told func(
 	defer answer.Body.Close()
 	lines := bufio.NewScanner(answer.Body)
 	lines.Buffer(nil, 4<<20)
-	event, data := "", ""
+	// An event counts once it is whole: one that the connection broke in is sent again.
+	event, data, at := "", "", *last
 	for lines.Scan() {
 		field, value, _ := strings.Cut(lines.Text(), ":")
 		value = strings.TrimPrefix(value, " ")
@@ -269,15 +270,15 @@ func (c *Client) events(ctx context.Context, id string, last *string, told func(
 				return schemas.Errorf(schemas.CodeInvalidData, "event of run %s: %w", id, err)
 			}
 			told(&r)
-			event, data = "", ""
+			event, data, *last = "", "", at
 		case lines.Text() == "":
-			event, data = "", ""
+			event, data, *last = "", "", at
 		case field == "event":
 			event = value
 		case field == "data":
 			data += value
 		case field == "id":
-			*last = value
+			at = value
 		}
 	}
 	return schemas.WithCode(schemas.CodeUnavailable, lines.Err())

@@ -17,6 +17,7 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/connect"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/table"
+	"github.com/self-scaling/self-scaling/controller/replicas"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
 )
@@ -116,7 +117,11 @@ func manage(ctx context.Context, o cli.ManageOptions, c cli.Console) error {
 		}
 		fmt.Fprintf(c.Out, "service %s is in mode %s", strings.TrimPrefix(p.Namespace+"/"+p.Service, "/"), o.Mode)
 		if n := differing(p, o.Mode); n > 0 {
-			fmt.Fprintf(c.Out, "; %d of its components have a mode of their own", n)
+			have := "components have a mode of their own"
+			if n == 1 {
+				have = "components has a mode of its own"
+			}
+			fmt.Fprintf(c.Out, "; %d of its %s", n, have)
 		}
 		_, err = fmt.Fprintln(c.Out)
 		return err
@@ -333,7 +338,7 @@ func tell(w io.Writer, x *wire.Component) error {
 	}
 	for _, m := range d.Demands {
 		fmt.Fprintf(&b, "  %-6s %-5s quantile %.2f is %s at %s; ceil(that / (%s x %.0f %%)) = %d replicas\n",
-			m.Resource, m.Statistic, m.Level, quantity(m.Resource, m.Usage), m.Bucket.UTC().Format("15:04"), quantity(m.Resource, m.Request), 100*m.Utilization, m.Replicas)
+			m.Resource, m.Statistic, m.Level, replicas.Quantity(m.Resource, m.Usage), m.Bucket.UTC().Format("15:04"), replicas.Quantity(m.Resource, m.Request), 100*m.Utilization, m.Replicas)
 	}
 	for r, f := range d.Forecasters {
 		fmt.Fprintf(&b, "  the forecast of %s is that of %s\n", r, f)
@@ -351,13 +356,4 @@ func tell(w io.Writer, x *wire.Component) error {
 	fmt.Fprintf(&b, "\nThe floor is %d: %s.\n", d.MinReplicas, state)
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// quantity spells cores or bytes for people.
-func quantity(r schemas.Resource, v float64) string {
-	if r == schemas.CPU {
-		return strconv.FormatFloat(v, 'g', 4, 64) + " cores"
-	}
-	const mebi = 1 << 20
-	return strconv.FormatFloat(v/mebi, 'f', 1, 64) + " MiB"
 }

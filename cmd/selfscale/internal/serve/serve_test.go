@@ -1,0 +1,191 @@
+package serve_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"k8s.io/utils/clock"
+
+	"github.com/self-scaling/self-scaling/api/client"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/progress"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/serve"
+	"github.com/self-scaling/self-scaling/schemas"
+)
+
+// log is what a server says, which is written while it is read.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// start runs a demonstration until the test ends, or until stop, which returns what
+// Run did.
+func start(t *testing.T, o cli.ServeOptions) (url string, said *log, stop func() error) {
+	t.Helper()
+	o.Demo, o.Listen, o.Auth, o.Speed = true, "127.0.0.1:0", cli.AuthNone, 900
+	ctx, cancel := context.WithCancel(context.Background())
+	r, w := io.Pipe()
+	said = &log{}
+	ended := make(chan error, 1)
+	go func() {
+		err := serve.Run(ctx, o, cli.Console{Out: w, Log: said, Progress: progress.New(io.Discard, false, clock.RealClock{})}, "v1")
+		w.CloseWithError(io.ErrUnexpectedEOF)
+		ended <- err
+	}()
+	stop = sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+	line, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		t.Fatalf("it does not listen: %v: %s", stop(), said)
+	}
+	go io.Copy(io.Discard, r)
+	_, address, _ := strings.Cut(line, "http://")
+	address, _, ok := strings.Cut(address, "/")
+	if !ok {
+		t.Fatalf("it says %q, want where it is", line)
+	}
+	return "http://" + address, said, stop
+}
+
+func get(t *testing.T, url, host string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(body)
+}
+
+func TestServeADemonstration(t *testing.T) {
+	url, said, stop := start(t, cli.ServeOptions{LogFormat: cli.JSONOutput})
+	if status, body := get(t, url+"/", ""); status != http.StatusOK || !strings.Contains(body, "<html") {
+		t.Errorf("the page is answered with %d and %d bytes", status, len(body))
+	}
+	// A web site that has its name lead here must not be able to do anything.
+	if status, _ := get(t, url+"/v1/services", "evil.example"); status != http.StatusMisdirectedRequest {
+		t.Errorf("a foreign name is answered with %d, want %d", status, http.StatusMisdirectedRequest)
+	}
+	api, err := client.New(url, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := api.Status(t.Context())
+	if err != nil || status.Version != "v1" || status.Speed != 900 || !status.Write || status.Components["Auto"] != 16 {
+		t.Errorf("status %+v (%v), want sixteen components in Auto at 900 times the speed", status, err)
+	}
+	// What was measured before is there at once.
+	if status.Freshness.Samples == nil {
+		t.Error("nothing has been measured yet")
+	}
+	if err := stop(); err != nil {
+		t.Errorf("it ended with %v, want nothing", err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(said.String()), "\n") {
+		if line != "" && !strings.HasPrefix(line, `{"time":`) {
+			t.Errorf("it logged %q, want JSON", line)
+		}
+	}
+}
+
+func TestServeWithoutAFolderLeavesNothing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	_, _, stop := start(t, cli.ServeOptions{})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+		t.Errorf("%v is left (%v), want nothing", left, err)
+	}
+}
+
+// A process that comes back to its folder goes on where it was.
+func TestServeGoesOn(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	url, _, stop := start(t, cli.ServeOptions{Data: data})
+	api, err := client.New(url, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := api.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.SetService(t.Context(), "", "crane", map[string]any{"mode": schemas.Off}); err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	url, _, _ = start(t, cli.ServeOptions{Data: data})
+	if api, err = client.New(url, client.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	after, err := api.Status(t.Context())
+	if err != nil || after.Components["Off"] != 16 || after.Now.Before(before.Now) {
+		t.Errorf("status %+v (%v), want all Off and a clock that goes on from %s", after, err, before.Now)
+	}
+}
+
+func TestAnAddressThatIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, o := range map[string]cli.ServeOptions{
+		"--listen":         {Listen: taken.Addr().String()},
+		"--metrics-listen": {Listen: "127.0.0.1:0", MetricsListen: taken.Addr().String()},
+	} {
+		o.Demo, o.Speed, o.Auth = true, 900, cli.AuthNone
+		err := serve.Run(t.Context(), o, cli.Console{Out: io.Discard, Log: io.Discard, Progress: progress.New(io.Discard, false, clock.RealClock{})}, "v1")
+		if schemas.CodeOf(err) != schemas.CodeUnavailable || !strings.Contains(err.Error(), name+": ") {
+			t.Errorf("error %v, want one about %s", err, name)
+		}
+	}
+}
+
+func TestACancelledStart(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := serve.Run(ctx, cli.ServeOptions{Demo: true, Speed: 900, Auth: cli.AuthNone, Listen: "127.0.0.1:0"},
+		cli.Console{Out: io.Discard, Log: io.Discard, Progress: progress.New(io.Discard, false, clock.RealClock{})}, "v1")
+	if err != nil && ctx.Err() == nil {
+		t.Errorf("error %v, want none but that of the context", err)
+	}
+}
