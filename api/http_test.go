@@ -14,10 +14,11 @@ import (
 
 	"github.com/self-scaling/self-scaling/api"
 	"github.com/self-scaling/self-scaling/api/apitest"
+	"github.com/self-scaling/self-scaling/api/listen"
 	"github.com/self-scaling/self-scaling/workflows"
 )
 
-// served is a world's server behind [api.Serve], at an address of its own.
+// served is a world's server behind [listen.Serve], at an address of its own.
 func served(t *testing.T, w *apitest.World) (address string, end func() error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -26,7 +27,7 @@ func served(t *testing.T, w *apitest.World) (address string, end func() error) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- api.Serve(ctx, w.Server, api.Listen{Listener: listener}) }()
+	go func() { done <- listen.Serve(ctx, w.Server, listen.On{Listener: listener}) }()
 	end = func() error {
 		cancel()
 		err := <-done

@@ -83,6 +83,7 @@ var ours = map[string][]string{
 	"controller/sim/hpa":           {}, // arithmetic only
 	"controller/sim/traces":        {"schemas", "controller/sim/traces"},
 
+	"api/listen":  {"schemas"},
 	"api":         {"schemas", "workflows", "api/wire", "api/view", "api/access"},
 	"api/apitest": {"schemas", "schemas/columnar", "workflows/...", "jobs/...", "api/..."}, // a server with everything, for tests
 	"api/access":  {"schemas", "api/access"},

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/self-scaling/self-scaling/api"
+	"github.com/self-scaling/self-scaling/api/listen"
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
 	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/controller/installation"
@@ -207,15 +208,15 @@ func boundMemory(ctx context.Context) {
 
 // listeners are where the program is reached.
 type listeners struct {
-	api     api.Listen
+	api     listen.On
 	metrics net.Listener
 }
 
 func open(o *options, log *slog.Logger) (*listeners, error) {
-	l := &listeners{api: api.Listen{Log: log}}
+	l := &listeners{api: listen.On{Log: log}}
 	if o.cert != "" {
 		var err error
-		if l.api.Certificate, err = api.NewCertificate(o.cert, o.key, log); err != nil {
+		if l.api.Certificate, err = listen.NewCertificate(o.cert, o.key, log); err != nil {
 			return nil, err
 		}
 	}
@@ -259,9 +260,9 @@ func (l *listeners) serve(ctx context.Context, server *api.Server, tracer *traci
 		server.Run(ctx)
 	})
 	log.Info("ready to be asked", "address", l.api.Listener.Addr().String(), "metrics", l.metrics.Addr().String(), "version", jobs.Version())
-	part(func() error { return api.Serve(ctx, tracer.Handler(server), l.api) })
+	part(func() error { return listen.Serve(ctx, tracer.Handler(server), l.api) })
 	part(func() error {
-		return api.Serve(ctx, metricsHandler(registry), api.Listen{Listener: l.metrics, Log: log})
+		return listen.Serve(ctx, metricsHandler(registry), listen.On{Listener: l.metrics, Log: log})
 	})
 	return errors.Join(<-errs, <-errs)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -23,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/self-scaling/self-scaling/api/listen"
 	"github.com/self-scaling/self-scaling/cmd/internal/engine"
 	"github.com/self-scaling/self-scaling/controller"
 	"github.com/self-scaling/self-scaling/controller/cluster"
@@ -225,8 +225,8 @@ func (p *program) run(ctx context.Context) error {
 		return schemas.Errorf(schemas.CodeUnavailable, "flag -metrics-listen: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(ctx, health, p.health()) })
-	group.Go(func() error { return serve(ctx, metrics, p.measured()) })
+	group.Go(func() error { return listen.Serve(ctx, p.health(), listen.On{Listener: health, Log: p.log}) })
+	group.Go(func() error { return listen.Serve(ctx, p.measured(), listen.On{Listener: metrics, Log: p.log}) })
 	if p.sampler != nil {
 		group.Go(func() error { p.sampler.Run(ctx); return nil })
 	}
@@ -293,19 +293,4 @@ func (p *program) measured() http.Handler {
 		mux.Handle("GET "+usage.Path, usage.Handler(p.sampler))
 	}
 	return mux
-}
-
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
-	defer context.AfterFunc(ctx, func() {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if server.Shutdown(last) != nil {
-			server.Close()
-		}
-	})()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return schemas.WithCode(schemas.CodeUnavailable, err)
-	}
-	return nil
 }

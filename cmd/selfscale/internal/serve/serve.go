@@ -6,7 +6,6 @@ package serve
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -23,6 +22,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/api"
 	"github.com/self-scaling/self-scaling/api/access"
+	"github.com/self-scaling/self-scaling/api/listen"
 	"github.com/self-scaling/self-scaling/api/view"
 	"github.com/self-scaling/self-scaling/api/web"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
@@ -260,7 +260,7 @@ func (s *server) run(ctx context.Context, c cli.Console) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, x := range servers {
-		group.Go(func() error { return x.serve(ctx) })
+		group.Go(func() error { return listen.Serve(ctx, x.handler, listen.On{Listener: x.Listener, Log: s.log}) })
 	}
 	group.Go(func() error { s.controller.Run(ctx); return nil })
 	group.Go(func() error { s.api.Run(ctx); return nil })
@@ -294,30 +294,6 @@ func (s *server) begin(ctx context.Context) error {
 type serving struct {
 	net.Listener
 	handler http.Handler
-}
-
-// graceful is how long requests under way may take once the process is told to end.
-const graceful = 10 * time.Second
-
-func (s serving) serve(ctx context.Context) error {
-	server := &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(s.Listener) }()
-	select {
-	case err := <-ended:
-		return schemas.WithCode(schemas.CodeUnavailable, err)
-	case <-ctx.Done():
-	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceful)
-	defer cancel()
-	if err := server.Shutdown(last); errors.Is(err, context.DeadlineExceeded) {
-		server.Close()
-	}
-	<-ended
-	return nil
 }
 
 func (s *server) close() {

@@ -1,4 +1,7 @@
-package api
+// Package listen answers requests over a listener until it is to end, within limits
+// that keep a caller from holding on to a connection, and with a certificate that is
+// read again when it changes.
+package listen
 
 import (
 	"context"
@@ -13,11 +16,11 @@ import (
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
-// shutdown is how long a server waits for the requests under way when it is to end.
-const shutdown = 20 * time.Second
+// grace is how long a server waits for the requests under way when it is to end.
+const grace = 20 * time.Second
 
-// Listen is how a server is reached.
-type Listen struct {
+// On is how a server is reached.
+type On struct {
 	// Listener takes the connections.
 	Listener net.Listener
 	// Certificate, if not nil, is shown to callers, who then must use TLS.
@@ -29,7 +32,7 @@ type Listen struct {
 // under way end. It bounds what a caller may hold on to: the size and the time of a
 // request's header, idle connections and, where the handler says nothing else, the
 // time of an answer.
-func Serve(ctx context.Context, h http.Handler, l Listen) error {
+func Serve(ctx context.Context, h http.Handler, l On) error {
 	if l.Log == nil {
 		l.Log = slog.New(slog.DiscardHandler)
 	}
@@ -56,7 +59,7 @@ func Serve(ctx context.Context, h http.Handler, l Listen) error {
 	case <-ctx.Done():
 	}
 	end()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		s.Close() // who is still there has had their time
