@@ -6,7 +6,7 @@
 // that a program decides what it runs on: a cluster with Argo, one with plain Jobs, or
 // one process with a cluster in memory.
 //
-// # Four tasks
+// # Tasks
 //
 // Each task takes turns of its own, with a limit of time, so that what hangs or fails in
 // one does not hold up the others:
@@ -19,6 +19,7 @@
 //	runs         every 30 s,    what runs have become; starting those that are due, see
 //	             and when one   [Plan], the very first one, and trainings that no
 //	             is due         schedule asks for, see [Training]
+//	sweep        by schedule    what the store no longer keeps is deleted, see [Retention]
 //
 // # What survives
 //
@@ -30,6 +31,7 @@ package controller
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -63,6 +65,8 @@ type Config struct {
 	// knows the past; 0 leaves the beginning to the plans.
 	Backfill time.Duration
 	Training Training
+	// Retention, if not nil, says what the store keeps; without, nothing is deleted.
+	Retention *Retention
 
 	// Notify, if not nil, is told of every change of state that an operator wants to
 	// know of. It must not block.
@@ -144,6 +148,13 @@ func New(c Config) (*Controller, error) {
 		x.task("components", c.Interval, x.components),
 		x.task("store", c.Interval, x.readStore),
 		{name: "runs", every: runsInterval, timeout: time.Minute, turn: runs.turn},
+	}
+	if c.Retention != nil {
+		if err := c.Retention.Validate(); err != nil {
+			return nil, fmt.Errorf("retention: %w", err)
+		}
+		s := &sweeps{Controller: x}
+		x.tasks = append(x.tasks, &task{name: "sweep", every: sweepInterval, timeout: sweepTimeout, turn: s.turn})
 	}
 	for _, t := range x.tasks {
 		t.kicked = make(chan struct{}, 1)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
 )
 
 // Metrics is what a controller counts. It is a [prometheus.Collector]: register it, or
@@ -29,6 +30,10 @@ type Metrics struct {
 	decisions      *prometheus.CounterVec
 	samplesUntil   *prometheus.GaugeVec
 	drifting       *prometheus.GaugeVec
+
+	sweptObjects prometheus.Counter
+	sweptBytes   prometheus.Counter
+	lastSweep    *prometheus.GaugeVec
 
 	runsEnded     *prometheus.CounterVec
 	runsSubmitted *prometheus.CounterVec
@@ -81,6 +86,10 @@ func NewMetrics(limit int) *Metrics {
 	m.decisions = counter("decisions_total", "Decisions about components, by what became of them (Applied, Shadow, None, Error) and reason.", "action", "reason")
 	m.samplesUntil = gauge("samples_until_timestamp_seconds", "End of the newest bucket that was measured.")
 	m.drifting = gauge("components_drifting", "Components whose forecasts are worse than the same time of the day before.")
+
+	m.sweptObjects = counter("store_swept_objects_total", "Objects that were deleted from the store because it no longer keeps them.").WithLabelValues()
+	m.sweptBytes = counter("store_swept_bytes_total", "Size of the objects that were deleted from the store.").WithLabelValues()
+	m.lastSweep = gauge("store_last_sweep_timestamp_seconds", "When the store was last swept without an error.")
 
 	m.runsEnded = counter("runs_total", "Runs that have ended, by pipeline and phase.", "pipeline", "phase")
 	m.runsSubmitted = counter("runs_submitted_total", "Runs that the controller asked for, by pipeline and trigger: schedule, first, history or drift.", "pipeline", "trigger")
@@ -198,6 +207,14 @@ func (m *Metrics) read(f *facts, _ time.Time) {
 		m.samplesUntil.WithLabelValues().Set(seconds(f.until))
 	}
 	m.drifting.WithLabelValues().Set(float64(f.drift.Drifting))
+}
+
+func (m *Metrics) sweptAway(r *artifact.SweepReport, end time.Time, err error) {
+	m.sweptObjects.Add(float64(len(r.Deleted)))
+	m.sweptBytes.Add(float64(r.DeletedBytes))
+	if err == nil {
+		m.lastSweep.WithLabelValues().Set(seconds(end))
+	}
 }
 
 func (m *Metrics) decided(decisions []schemas.Decision) {

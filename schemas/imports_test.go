@@ -65,8 +65,8 @@ var ours = map[string][]string{
 
 	// The loop, over interfaces: no client of a cluster.
 	"controller":              {"schemas", "workflows", "workflows/artifact", "workflows/record", "jobs/forecasts", "controller/schedule", "controller/ledger"},
-	"controller/schedule":     {"schemas"},                                     // arithmetic only
-	"controller/installation": {"schemas", "workflows", "controller/schedule"}, // what a chart tells programs
+	"controller/schedule":     {"schemas"},                                                           // arithmetic only
+	"controller/installation": {"schemas", "workflows", "workflows/artifact", "controller/schedule"}, // what a chart tells programs
 	// What was forecast against what came, read from the store.
 	"controller/ledger":            {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples", "jobs/forecasts", "jobs/models"},
 	"controller/framework":         {"schemas"},

@@ -129,6 +129,10 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	keep, sweeps, enabled, err := install.Sweep()
+	if err != nil {
+		return nil, err
+	}
 	p.loop = controller.Config{
 		Cluster: watched, Runs: p.engine.Submitter, Pipelines: workflows.Pipelines(), Store: p.openStore,
 		Plans: plans, Suspended: p.engine.Suspended,
@@ -137,6 +141,9 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 			Disabled: install.Training.OnDemand != nil && !*install.Training.OnDemand, Interval: time.Duration(install.Training.Interval),
 		},
 		Notify: p.events.Notify, Metrics: counts, Version: programVersion(), Logger: log,
+	}
+	if enabled {
+		p.loop.Retention = &controller.Retention{SweepOptions: keep, Schedule: sweeps}
 	}
 	if _, err := controller.New(p.loop); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ import (
 	"github.com/self-scaling/self-scaling/controller/schedule"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
+	"github.com/self-scaling/self-scaling/workflows/artifact"
 )
 
 // Path is where the chart puts the file.
@@ -44,6 +45,8 @@ type Installation struct {
 	Backfill schemas.Duration `json:"backfill,omitempty"`
 	// Training says when a training is started that no schedule asks for.
 	Training Training `json:"training"`
+	// Retention says what the store keeps.
+	Retention Retention `json:"retention,omitzero"`
 
 	// Parallelism bounds how many pods of one run exist at once; 0 means 4.
 	Parallelism int32 `json:"parallelism,omitempty"`
@@ -105,6 +108,53 @@ type Training struct {
 	// Interval is the least time between two trainings of which the second was not
 	// scheduled; 0 means 6 hours.
 	Interval schemas.Duration `json:"interval,omitempty"`
+}
+
+// Retention says for how long the store keeps what only the past needs. Forecasts and
+// decisions are kept for good.
+type Retention struct {
+	// Enabled is true where it is left out. Without, nothing is ever deleted.
+	Enabled *bool `json:"enabled,omitempty"`
+	// Cron says when the rest is deleted, in the time zone of the schedules; empty
+	// means at half past two at night.
+	Cron []string `json:"cron,omitempty"`
+	// Models is how many of the newest trainings are kept; 0 means 31.
+	Models int `json:"models,omitempty"`
+	// Runs is for how long the records of runs and their intermediate files are kept; 0
+	// means 14 days.
+	Runs schemas.Duration `json:"runs,omitempty"`
+	// Grace is the least age of what is deleted; 0 means 2 days.
+	Grace schemas.Duration `json:"grace,omitempty"`
+}
+
+// Sweep returns what the store keeps and when the rest is deleted, false where
+// nothing ever is.
+func (i *Installation) Sweep() (artifact.SweepOptions, schedule.Schedule, bool, error) {
+	r := &i.Retention
+	o := artifact.DefaultSweepOptions()
+	if r.Enabled != nil && !*r.Enabled {
+		return o, schedule.Schedule{}, false, nil
+	}
+	cron := r.Cron
+	if len(cron) == 0 {
+		cron = []string{"30 2 * * *"}
+	}
+	s, err := schedule.Parse(cron, i.Schedules.Timezone)
+	if err != nil {
+		return o, s, false, invalid("retention: %w", err)
+	}
+	if r.Models < 0 {
+		return o, s, false, invalid("retention.models must be at least 1, or 0 for %d, but is %d", o.Heads[schemas.ModelsHead], r.Models)
+	}
+	o.Heads[schemas.ModelsHead] = cmp.Or(r.Models, o.Heads[schemas.ModelsHead])
+	o.Runs, o.Grace = cmp.Or(time.Duration(r.Runs), o.Runs), cmp.Or(time.Duration(r.Grace), o.Grace)
+	if o.Runs < o.Grace {
+		return o, s, false, invalid("retention.runs must be at least retention.grace, %s, but is %s", o.Grace, o.Runs)
+	}
+	if err := o.Validate(); err != nil {
+		return o, s, false, invalid("retention: %w", err)
+	}
+	return o, s, true, nil
 }
 
 // Job says how the program of a step runs.
@@ -176,6 +226,9 @@ func (i *Installation) Validate() error {
 	}
 	if d := time.Duration(i.Training.Interval); d != 0 && (d < time.Hour || d > 7*24*time.Hour) {
 		return invalid("training.interval must be from 1h to 168h, but is %s", d)
+	}
+	if _, _, _, err := i.Sweep(); err != nil {
+		return err
 	}
 	if i.Parallelism < 0 || i.Parallelism > maxParallelism {
 		return invalid("parallelism must be from 1 to %d, or 0 for 4, but is %d", maxParallelism, i.Parallelism)

@@ -54,6 +54,10 @@ func TestAnInstallationThatCannotWorkIsRefused(t *testing.T) {
 		{"backfill from nowhere", "parallelism: 8", "backfill: 24h", `backfill must be 0s where there is no prometheus to ask, but is 24h0m0s`},
 		{"no URL of Prometheus", "parallelism: 8", "prometheus: prometheus:9090", `prometheus must be a URL as http://prometheus.monitoring:9090, without a user`},
 		{"training all the time", "parallelism: 8", "training: {interval: 1m}", `training.interval must be from 1h to 168h, but is 1m0s`},
+		{"a sweep at no time", "parallelism: 8", "retention: {cron: [nightly]}", `retention: cron expression must have five fields, but is "nightly"`},
+		{"what a run still needs", "parallelism: 8", "retention: {grace: 30m}", `retention: grace must be at least 1h0m0s, but is 30m0s`},
+		{"runs that end before their grace", "parallelism: 8", "retention: {runs: 24h}", `retention.runs must be at least retention.grace, 48h0m0s, but is 24h0m0s`},
+		{"fewer models than none", "parallelism: 8", "retention: {models: -1}", `retention.models must be at least 1, or 0 for 31, but is -1`},
 		{"too many pods", "parallelism: 8", "parallelism: 5000", `parallelism must be from 1 to 1000, or 0 for 4, but is 5000`},
 		{"a program that is none", "  dataset: {", "  datasets: {", `jobs must be those of [collector dataset trainer inference], but has "datasets"`},
 		{"a program without an image", "dataset: {image: registry.example/dataset:v1}", "dataset: {}", `jobs.dataset.image must be given`},
@@ -77,5 +81,33 @@ func TestAPasswordIsNotRepeated(t *testing.T) {
 	_, err := installation.Parse([]byte("name: a\nengine: argo\nprometheus: http://me:secret@prometheus\n"))
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("error %v", err)
+	}
+}
+
+func TestWhatTheStoreKeeps(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		models     int
+		grace      time.Duration
+		sweeps     bool
+	}{
+		{"nothing said", "", 31, 48 * time.Hour, true},
+		{"models", "retention: {models: 7, grace: 24h}", 7, 24 * time.Hour, true},
+		{"everything", "retention: {enabled: false}", 31, 48 * time.Hour, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			i, err := installation.Parse([]byte("name: a\nengine: argo\n" + tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			o, s, sweeps, err := i.Sweep()
+			if err != nil || sweeps != tt.sweeps || o.Heads[schemas.ModelsHead] != tt.models || o.Grace != tt.grace {
+				t.Errorf("%+v, %t, %v", o, sweeps, err)
+			}
+			night := time.Date(2026, 3, 9, 0, 0, 0, 0, time.UTC)
+			if want := night.Add(150 * time.Minute); sweeps && !s.Next(night).Equal(want) {
+				t.Errorf("the next sweep is at %s, want %s", s.Next(night), want)
+			}
+		})
 	}
 }
