@@ -65,7 +65,13 @@ type world struct {
 
 // Run is selfscale serve. It returns when ctx ends, or something cannot go on.
 func Run(ctx context.Context, o cli.ServeOptions, c cli.Console, version string) error {
-	log := slog.New(slog.NewTextHandler(c.Log, nil))
+	// Minutes of a demonstration pass in fractions of a second: to people it tells of
+	// trouble alone.
+	least := slog.LevelInfo
+	if o.Demo {
+		least = slog.LevelWarn
+	}
+	log := slog.New(slog.NewTextHandler(c.Log, &slog.HandlerOptions{Level: least}))
 	if o.LogFormat == cli.JSONOutput {
 		log = slog.New(slog.NewJSONHandler(c.Log, nil))
 	}
