@@ -37,10 +37,13 @@ func TestStoreThatIsDownForTenMinutes(t *testing.T) {
 	w := apitest.New(t, ids, func(c *api.Config) { c.Metrics = registry })
 	w.Fill(t, ids, 1, 3)
 	paths := []string{
-		"/v1/components", "/v1/components/shop/web", "/v1/forecasts/shop/web", "/v1/forecasts/prod/shop/db?resource=memory", "/v1/decisions", "/v1/models", "/v1/accuracy", "/v1/services",
-		// Of one that was asked for before: what is not in the cache cannot be read.
+		"/v1/components", "/v1/components/shop/web", "/v1/forecasts/shop/web", "/v1/forecasts/prod/shop/db?resource=memory", "/v1/decisions?limit=2", "/v1/models", "/v1/accuracy", "/v1/services",
+		// The file that it is in was read before.
 		"/v1/history/shop/web?from=2026-03-09T00:00:00Z&to=2026-03-09T12:00:00Z",
 	}
+	// The newest decision is there; those of earlier runs, which nobody has asked for
+	// before, come once the store is back.
+	const unread = "/v1/decisions?limit=3&service=shop&component=web"
 	before := map[string]string{}
 	for _, path := range paths {
 		before[path] = do(t, w, call{method: "GET", path: path}).body
@@ -55,11 +58,19 @@ func TestStoreThatIsDownForTenMinutes(t *testing.T) {
 		if since%time.Minute != 0 {
 			continue
 		}
-		for _, path := range paths {
+		asked := w.Bucket.Gets()
+		for _, path := range append(paths, unread) {
 			got := do(t, w, call{method: "GET", path: path})
 			if got.status != 200 || got.header.Get("Self-Scaling-Stale-Since") != down.Format(time.RFC3339) {
 				t.Errorf("after %s %s is answered with %d, stale since %q", since, path, got.status, got.header.Get("Self-Scaling-Stale-Since"))
 			}
+		}
+		// What only earlier runs have is not there, and nobody waits for it.
+		if got := do(t, w, call{method: "GET", path: "/v1/decisions?reason=NoSuchReason"}); got.status != 503 || got.header.Get("Retry-After") == "" {
+			t.Errorf("after %s decisions of earlier runs are answered with %d %s", since, got.status, got.body)
+		}
+		if n := w.Bucket.Gets() - asked; n > 0 {
+			t.Errorf("after %s callers had the store asked %d times, which takes long each time", since, n)
 		}
 		if got := do(t, w, call{method: "GET", path: "/readyz"}); got.status != 200 {
 			t.Errorf("after %s readyz is %d", since, got.status)

@@ -57,7 +57,7 @@ func (v *View) set(ctx context.Context, number uint64) (*set, error) {
 	if s := a.get(number); s != nil {
 		return s, nil
 	}
-	head, err := v.store.ReadHead(ctx, schemas.ForecastsHead, number)
+	head, err := v.asked.ReadHead(ctx, schemas.ForecastsHead, number)
 	if err != nil {
 		return nil, err
 	}
@@ -270,7 +270,7 @@ func (v *View) made(ctx context.Context, number uint64) (time.Time, bool, error)
 	if s := v.archive.get(number); s != nil {
 		return s.Now, true, nil
 	}
-	head, err := v.store.ReadHead(ctx, schemas.ForecastsHead, number)
+	head, err := v.asked.ReadHead(ctx, schemas.ForecastsHead, number)
 	if schemas.CodeOf(err) == schemas.CodeUnavailable || ctx.Err() != nil {
 		return time.Time{}, false, err
 	}

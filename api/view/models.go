@@ -127,7 +127,7 @@ func (v *View) Models(ctx context.Context, number uint64) (Answer, bool, error) 
 	if t == nil || number > t.number {
 		return Answer{}, false, nil
 	}
-	head, err := v.store.ReadHead(ctx, schemas.ModelsHead, number)
+	head, err := v.asked.ReadHead(ctx, schemas.ModelsHead, number)
 	if err == nil {
 		var list wire.ModelList
 		if list, _, err = v.readModels(ctx, head); err == nil {

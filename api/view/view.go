@@ -35,6 +35,9 @@ type Options struct {
 // goroutines.
 type View struct {
 	store *artifact.Store
+	// asked is the same store, for what callers ask for: while it does not answer they
+	// are told at once.
+	asked *artifact.Store
 	files *fileCache
 	opts  Options
 
@@ -96,7 +99,8 @@ func New(store *artifact.Store, opts Options) (*View, error) {
 	v := &View{store: store, files: files, opts: opts, skip: map[schemas.Pipeline]uint64{}}
 	v.names.index = map[schemas.ComponentID]uint32{}
 	v.archive = archive{dir: opts.Dir, budget: opts.DecisionBytes, sets: map[uint64]*set{}}
-	v.histories = newHistories(store.Through(func(b artifact.Bucket) artifact.Bucket {
+	v.asked = store.Through(func(b artifact.Bucket) artifact.Bucket { return &impatient{b, v} })
+	v.histories = newHistories(v.asked.Through(func(b artifact.Bucket) artifact.Bucket {
 		files.Bucket = b
 		return files
 	}))
@@ -267,6 +271,36 @@ func (v *View) StaleSince() *time.Time {
 	}
 	since := v.since.UTC()
 	return &since
+}
+
+// impatient is a bucket that is not asked while the store is known not to answer:
+// each try takes long there, and those who look for it to be back are enough.
+type impatient struct {
+	artifact.Bucket
+	view *View
+}
+
+func (b *impatient) err() error {
+	if since := b.view.StaleSince(); since != nil {
+		return schemas.Errorf(schemas.CodeUnavailable, "the store has not answered since %s", since.Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Get implements [artifact.Bucket].
+func (b *impatient) Get(ctx context.Context, key string) ([]byte, error) {
+	if err := b.err(); err != nil {
+		return nil, err
+	}
+	return b.Bucket.Get(ctx, key)
+}
+
+// List implements [artifact.Bucket].
+func (b *impatient) List(ctx context.Context, prefix string, yield func(artifact.ObjectInfo) bool) error {
+	if err := b.err(); err != nil {
+		return err
+	}
+	return b.Bucket.List(ctx, prefix, yield)
 }
 
 // unit is what a resource is measured in.
