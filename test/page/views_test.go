@@ -3,10 +3,14 @@
 package page
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/self-scaling/self-scaling/api/wire"
+	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
 )
 
@@ -55,6 +59,22 @@ func TestViews(t *testing.T) {
 	}
 }
 
+// realised answers with forecasts that were held against what happened, for ten days.
+func realised(w http.ResponseWriter, r *http.Request) bool {
+	if r.URL.Path != "/v1/accuracy" {
+		return false
+	}
+	a := wire.Accuracy{Basis: "realised", Components: []wire.ComponentAccuracy{
+		{Component: wire.ComponentID{Namespace: "shop", Service: "checkout", Component: "api"}, Resource: schemas.CPU, Forecaster: schemas.Bank, MAE: .1, Naive: .2},
+	}}
+	for day := range 10 {
+		a.Points = append(a.Points, wire.AccuracyPoint{Time: dawn.Truncate(24*time.Hour).AddDate(0, 0, day-10), Ratio: .5 + .1*float64(9-day), Series: 1})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(a)
+	return true
+}
+
 // What is shown where something is missing or wrong.
 func TestStates(t *testing.T) {
 	for _, tt := range []struct {
@@ -75,6 +95,7 @@ func TestStates(t *testing.T) {
 		{"the server fails", setup{}, fails("/v1/components", 500, "samples head 12: manifest must have 3 files, but has 2"), "#/",
 			[]string{"The components could not be read", "manifest must have 3 files, but has 2", "Try again"}},
 		{"no forecast", setup{}, fails("/v1/forecasts", 404, "there is none"), "#/components/shop/checkout/api", []string{"There is no forecast of CPU yet."}},
+		{"accuracy as it came", setup{}, realised, "#/accuracy", []string{"held against what then really happened", "50 % closer", "of 1 series"}},
 		{"no right", setup{}, fails("/v1/models", 403, "reader must have the right to get models"), "#/accuracy", []string{"You may not see this", "reader must have the right to get models"}},
 		{"a proxy's own error", setup{}, func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.HasPrefix(r.URL.Path, "/v1/runs") {
