@@ -95,7 +95,7 @@ func TestStates(t *testing.T) {
 		{"the server fails", setup{}, fails("/v1/components", 500, "samples head 12: manifest must have 3 files, but has 2"), "#/",
 			[]string{"The components could not be read", "manifest must have 3 files, but has 2", "Try again"}},
 		{"no forecast", setup{}, fails("/v1/forecasts", 404, "there is none"), "#/components/shop/checkout/api", []string{"There is no forecast of CPU yet."}},
-		{"accuracy as it came", setup{}, realised, "#/accuracy", []string{"held against what then really happened", "50 % closer", "of 1 series"}},
+		{"accuracy as it came", setup{}, realised, "#/accuracy", []string{"held against what then really happened", "50 % closer", "of 1 series", "series, Thu 21 Oct"}},
 		{"no right", setup{}, fails("/v1/models", 403, "reader must have the right to get models"), "#/accuracy", []string{"You may not see this", "reader must have the right to get models"}},
 		{"a proxy's own error", setup{}, func(w http.ResponseWriter, r *http.Request) bool {
 			if !strings.HasPrefix(r.URL.Path, "/v1/runs") {

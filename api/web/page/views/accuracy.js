@@ -51,7 +51,7 @@ function Summary({data}) {
   return html`<dl class="tiles">
     <div><dt>Newest</dt><dd><b class="num">${format.number(newest.ratio, 2)}</b><span>of seasonal naive's error: ${better >= 0 ? `${format.percent(better)} closer` : `${format.percent(-better)} further off`}</span></dd></div>
     <div><dt>Closer than seasonal naive</dt><dd><b class="num">${closer}</b><span>of ${format.count(judged.length, 'series', 'series')}</span></dd></div>
-    <div><dt>Judged</dt><dd><b class="num">${newest.series}</b><span>series, <${Time} at=${newest.time} /></span></dd></div>
+    <div><dt>Judged</dt><dd><b class="num">${newest.series}</b><span>series, ${data.basis === 'realised' ? format.day(format.instant(newest.time), 'utc') : html`<${Time} at=${newest.time} />`}</span></dd></div>
   </dl>`;
 }
 
@@ -66,7 +66,9 @@ function Over({data}) {
       {label: 'Forecasts', values: [undefined, ...data.points.map(p => p.ratio ?? null), undefined], colour: 'line-forecast', width: 2, points: at.length < 60},
     ]};
   }, [data]);
-  const rows = () => data.points.map(p => [format.dayAndClock(format.instant(p.time), zone), format.number(p.ratio, 3), String(p.series)]).reverse();
+  // What was realised is told by whole days, which are those of UTC.
+  const when = p => (data.basis === 'realised' ? format.day(format.instant(p.time), 'utc') : format.dayAndClock(format.instant(p.time), zone));
+  const rows = () => data.points.map(p => [when(p), format.number(p.ratio, 3), String(p.series)]).reverse();
   return html`<section class="card charts" aria-labelledby="over">
     <h2 id="over">Error relative to seasonal naive</h2>
     <${Chart} label="Error of the forecasts relative to seasonal naive, over time. The table below has the same numbers." times=${times} lines=${lines}
@@ -113,7 +115,7 @@ function PerComponent({items}) {
         <td data-label="Forecast by">${i.forecaster}</td>
         <td data-label="Mean error" class="right num">${format.quantity(i.resource, i.mae)}</td>
         <td data-label="Seasonal naive's" class="right num">${format.quantity(i.resource, i.naive)}</td>
-        <td data-label="Relative" class="right num">${format.number(r, 2)}</td>
+        <td data-label="Relative" class="right num">${format.number(r, 3)}</td>
         <td data-label="Verdict">${r === null ? html`<${Badge}>cannot tell<//>` : html`<${Badge} look=${r < 1 ? 'good' : r > 1 ? 'warn' : 'quiet'}>${r < 1 ? 'closer' : r > 1 ? 'further off' : 'the same'}<//>`}</td>
       </tr>`;
     })}</tbody>
