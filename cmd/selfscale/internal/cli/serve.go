@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,7 +85,7 @@ new are in mode Shadow: nothing is scaled before you say so.`,
 	flags.SortFlags = false
 	flags.BoolVar(&o.Demo, "demo", false, "simulate the cluster")
 	flags.Float64Var(&o.Speed, "speed", 900, "how fast the clock of --demo runs; 900 is 15 minutes a second")
-	flags.StringVar(&o.Data, "data", "", "folder to keep everything in, or the URL of a store (--demo keeps nothing without)")
+	flags.StringVar(&o.Data, "data", "", "folder to keep everything in, or the URL of a store (with --demo a folder; it keeps nothing without)")
 	flags.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "`address` of the API and the page")
 	flags.StringVar(&o.MetricsListen, "metrics-listen", "", "`address` of the Prometheus metrics (default: none)")
 	flags.StringVar(&o.Auth, "auth", "", "who may use it: none, or kubernetes (whom the cluster knows and allows it); the default is none on a loopback address and kubernetes on all others")
@@ -101,6 +102,8 @@ func (o *ServeOptions) check(cmd *cobra.Command) error {
 	switch {
 	case o.Data == "" && !o.Demo:
 		return usagef(cmd, "--data must name a folder or a store, but is empty (or try --demo)")
+	case o.Demo && strings.Contains(o.Data, "://"):
+		return usagef(cmd, "--data must be a folder with --demo, whose clock and policies lie beside the store, but is %q", o.Data)
 	case !(o.Speed >= minSpeed && o.Speed <= maxSpeed):
 		return usagef(cmd, "--speed must be from %d to %d, but is %g", minSpeed, maxSpeed, o.Speed)
 	case cmd.Flags().Changed("speed") && !o.Demo:

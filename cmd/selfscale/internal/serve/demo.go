@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
@@ -23,7 +22,7 @@ import (
 // demoWorld is the simulated cluster, whose clock runs fast.
 func demoWorld(o cli.ServeOptions) (*world, error) {
 	state := ""
-	if o.Data != "" && !strings.Contains(o.Data, "://") {
+	if o.Data != "" {
 		state = filepath.Join(o.Data, "demo.json")
 	}
 	cluster, err := simulated.New(state)
