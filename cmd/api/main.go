@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -192,16 +193,19 @@ func boundMemory(ctx context.Context) {
 	debug.SetMemoryLimit(leastMemory)
 	go func() {
 		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		// The least of a minute: while something is read anew there is more for seconds.
+		var recent [12]uint64
 		ticker := time.NewTicker(5 * time.Second)
 		defer ticker.Stop()
-		for {
+		for i := 0; ; i++ {
 			select {
 			case <-ctx.Done():
 				return
 			case <-ticker.C:
 			}
 			metrics.Read(live)
-			debug.SetMemoryLimit(max(leastMemory, int64(7*live[0].Value.Uint64()/4)))
+			recent[i%len(recent)] = live[0].Value.Uint64()
+			debug.SetMemoryLimit(max(leastMemory, int64(7*slices.Min(recent[:])/4)))
 		}
 	}()
 }
