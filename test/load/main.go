@@ -18,8 +18,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // version is set by the linker.
@@ -52,17 +55,26 @@ func main() {
 	if *peers != "" {
 		go count(*peers, &pods)
 	}
-	// Demand above one core is as good as one core: a pod burns in one thread.
+	// Demand above one core is as good as one core: a pod burns in one thread. Where
+	// others keep it from the processor it makes up for that later.
 	const period = 100 * time.Millisecond
-	for {
+	runtime.LockOSThread()
+	var owed time.Duration
+	for last := time.Now(); ; {
 		demand := *base
 		if inPeak(time.Now(), begin, *long) {
 			demand = *peak
 		}
-		burn(time.Duration(min(1, demand/float64(pods.Load())) * float64(period)))
+		now := time.Now()
+		owed += time.Duration(min(1, demand/float64(pods.Load())) * float64(now.Sub(last)))
+		last = now
+		owed = min(max(0, owed-burn(min(owed, period))), maxOwed)
 		time.Sleep(time.Until(time.Now().Truncate(period).Add(period)))
 	}
 }
+
+// maxOwed is how much of its work a pod makes up for at most.
+const maxOwed = 5 * time.Second
 
 // timeOfDay returns how long after midnight a time is.
 func timeOfDay(text string) (time.Duration, error) {
@@ -81,10 +93,26 @@ func inPeak(now time.Time, begin, long time.Duration) bool {
 	return since < long
 }
 
-// burn keeps one thread busy.
-func burn(d time.Duration) {
-	for until := time.Now().Add(d); time.Now().Before(until); {
+// burn keeps this thread busy until it has had that much of the processor, for half a
+// second at most, and returns how much it has had.
+func burn(d time.Duration) time.Duration {
+	const patience = 500 * time.Millisecond
+	began, start := time.Now(), processorTime()
+	for {
+		had := processorTime() - start
+		if had >= d || time.Since(began) > patience {
+			return had
+		}
 	}
+}
+
+// processorTime returns how long this thread has had the processor.
+func processorTime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		log.Fatal("clock_gettime: ", err)
+	}
+	return time.Duration(t.Nano())
 }
 
 // count keeps the number of peers up to date, at least 1: this pod. While the name
