@@ -91,6 +91,16 @@ func (c cluster) kubectl(t *testing.T, stdin string, args ...string) string {
 	return out
 }
 
+// afterwards runs kubectl when the test, and with it its context, has ended.
+func (c cluster) afterwards(t *testing.T, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := c.try(ctx, "", args...); err != nil {
+		t.Error(err)
+	}
+}
+
 // namespace makes a namespace that is deleted when the test ends. Its pods must
 // keep to the Pod Security Standard of that level.
 func (c cluster) namespace(t *testing.T, level string) string {
@@ -101,9 +111,7 @@ func (c cluster) namespace(t *testing.T, level string) string {
 		if t.Failed() {
 			c.dump(t, name)
 		}
-		if _, err := c.try(context.Background(), "", "delete", "namespace", name, "--wait=false"); err != nil {
-			t.Error(err)
-		}
+		c.afterwards(t, "delete", "namespace", name, "--wait=false")
 	})
 	return name
 }

@@ -20,9 +20,8 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // version is set by the linker.
@@ -108,11 +107,11 @@ func burn(d time.Duration) time.Duration {
 
 // processorTime returns how long this thread has had the processor.
 func processorTime() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
-		log.Fatal("clock_gettime: ", err)
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_THREAD, &u); err != nil {
+		log.Fatal("getrusage: ", err)
 	}
-	return time.Duration(t.Nano())
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // count keeps the number of peers up to date, at least 1: this pod. While the name
