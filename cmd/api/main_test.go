@@ -29,6 +29,7 @@ import (
 	"github.com/self-scaling/self-scaling/api/apitest"
 	"github.com/self-scaling/self-scaling/controller/cluster/clustertest"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/programlog"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
@@ -57,28 +58,10 @@ schedules: {}
 training: {}
 `
 
-// output is a program's log, read while it is written.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // started is a program that runs.
 type started struct {
 	api, metrics string // addresses
-	log          *output
+	log          *programlog.Buffer
 	end          func() error
 }
 
@@ -87,7 +70,7 @@ var addresses = regexp.MustCompile(`"address":"([^"]+)","metrics":"([^"]+)"`)
 func start(t *testing.T, args ...string) *started {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	p := &started{log: &output{}}
+	p := &started{log: &programlog.Buffer{}}
 	done := make(chan error, 1)
 	args = append([]string{"-listen", "127.0.0.1:0", "-metrics-listen", "127.0.0.1:0", "-log-format", "json", "-namespace", "self-scaling", "-cache", t.TempDir()}, args...)
 	go func() { done <- run(ctx, args, io.Discard, p.log) }()

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/clustertest"
+	"github.com/self-scaling/self-scaling/test/programlog"
 	"github.com/self-scaling/self-scaling/workflows"
 )
 
@@ -93,30 +92,13 @@ type replica struct {
 	probes, metrics string // addresses
 	cancel          context.CancelFunc
 	done            chan error
-	log             *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	log             *programlog.Buffer
 }
 
 // start starts a controller.
 func (s *site) start(identity, store string) *replica {
 	s.Helper()
-	r := &replica{site: s, probes: free(s.T), metrics: free(s.T), done: make(chan error, 1), log: &syncBuffer{}}
+	r := &replica{site: s, probes: free(s.T), metrics: free(s.T), done: make(chan error, 1), log: &programlog.Buffer{}}
 	s.Setenv("POD_NAME", identity)
 	x := settings{config: filepath.Join(s.dir, "installation.yaml"), store: store, listen: r.probes, metricsListen: r.metrics}
 	x.scope.Namespace = "scaling"

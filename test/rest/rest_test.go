@@ -15,7 +15,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -29,6 +28,7 @@ import (
 	"github.com/self-scaling/self-scaling/controller/cluster/clustertest"
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/programlog"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 	"github.com/self-scaling/self-scaling/workflows/artifact/s3bucket"
 )
@@ -65,24 +65,7 @@ type program struct {
 	store   *store
 	url     string // of the store
 	ids     []schemas.ComponentID
-	log     *output
-}
-
-type output struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
+	log     *programlog.Buffer
 }
 
 func names(n int) []schemas.ComponentID {
@@ -116,7 +99,7 @@ var address = regexp.MustCompile(`"address":"([^"]+)"`)
 // start builds the program and runs it until the test ends.
 func start(t *testing.T, n int, args ...string) *program {
 	t.Helper()
-	p := &program{ids: names(n), log: &output{}}
+	p := &program{ids: names(n), log: &programlog.Buffer{}}
 	binary := filepath.Join(t.TempDir(), "api")
 	build := exec.Command("go", "build", "-trimpath", "-o", binary, "../../cmd/api")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -2,7 +2,6 @@ package serve_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"io"
 	"net"
@@ -20,34 +19,17 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/progress"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/serve"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/programlog"
 )
-
-// log is what a server says, which is written while it is read.
-type log struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // start runs a demonstration until the test ends, or until stop, which returns what
 // Run did.
-func start(t *testing.T, o cli.ServeOptions) (url string, said *log, stop func() error) {
+func start(t *testing.T, o cli.ServeOptions) (url string, said *programlog.Buffer, stop func() error) {
 	t.Helper()
 	o.Demo, o.Listen, o.Auth, o.Speed = true, "127.0.0.1:0", cli.AuthNone, 900
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
-	said = &log{}
+	said = &programlog.Buffer{}
 	ended := make(chan error, 1)
 	go func() {
 		err := serve.Run(ctx, o, cli.Console{Out: w, Log: said, Progress: progress.New(io.Discard, false, clock.RealClock{})}, "v1")
