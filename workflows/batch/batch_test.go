@@ -225,6 +225,12 @@ func TestFailuresOfTheServerDelayARun(t *testing.T) {
 
 func TestFinishedRunsAreKeptForAWhile(t *testing.T) {
 	client := newClient()
+	deleted := make(chan struct{})
+	var once sync.Once
+	client.PrependReactor("delete", "configmaps", func(ktesting.Action) (bool, runtime.Object, error) {
+		once.Do(func() { close(deleted) })
+		return false, nil, nil
+	})
 	startCluster(t, client, &workflowstest.World{})
 	clock := clocktesting.NewFakeClock(time.Now())
 	c := config(client, three())
@@ -236,12 +242,6 @@ func TestFinishedRunsAreKeptForAWhile(t *testing.T) {
 	if _, err := s.Wait(t.Context(), "r1"); err != nil {
 		t.Fatal(err)
 	}
-	deleted := make(chan struct{})
-	var once sync.Once
-	client.PrependReactor("delete", "configmaps", func(ktesting.Action) (bool, runtime.Object, error) {
-		once.Do(func() { close(deleted) })
-		return false, nil, nil
-	})
 	for {
 		select {
 		case <-deleted:
