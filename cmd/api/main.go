@@ -177,7 +177,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 // leastMemory is what the program may use for itself, in bytes, before it collects
 // garbage more often. With 10,000 components it holds half of it.
-const leastMemory = 80 << 20
+const leastMemory = 72 << 20
 
 // boundMemory keeps the program's memory low where nobody says otherwise by GOGC and
 // GOMEMLIMIT, until ctx ends: most of what it shows is in files, and what it reads anew
@@ -205,7 +205,7 @@ func boundMemory(ctx context.Context) {
 			}
 			metrics.Read(live)
 			recent[i%len(recent)] = live[0].Value.Uint64()
-			debug.SetMemoryLimit(max(leastMemory, int64(7*slices.Min(recent[:])/4)))
+			debug.SetMemoryLimit(max(leastMemory, int64(3*slices.Min(recent[:])/2)))
 		}
 	}()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/controller/cluster/prometheus"
 	"github.com/self-scaling/self-scaling/controller/cluster/usage"
 	"github.com/self-scaling/self-scaling/jobs"
@@ -57,7 +58,10 @@ Examples:
 // chart.
 const controllers = "app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/component=controller"
 
-func main() { os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	memory.Limit()
+	os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // settings are the step's own flags.
 type settings struct {

@@ -20,6 +20,7 @@ import (
 	"syscall"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
@@ -36,6 +37,7 @@ func programVersion() string {
 }
 
 func main() {
+	memory.Limit()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(Main(ctx, os.Args[1:], os.Stdout, os.Stderr))

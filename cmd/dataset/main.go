@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/dataset"
@@ -28,7 +29,10 @@ Example:
   dataset -store file:///var/lib/self-scaling -run train-7 -shards-file /tmp/shards.json
 `
 
-func main() { os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	memory.Limit()
+	os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func program() jobs.Program {
 	var opts dataset.Options

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
 	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/controller/framework"
@@ -55,7 +56,10 @@ Examples:
   inference -store file:///var/lib/self-scaling -run infer-7 -policy auto.yaml -manifests /tmp/hpas
 `
 
-func main() { os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	memory.Limit()
+	os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // settings are the step's own flags.
 type settings struct {

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/demo"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/lineage"
@@ -23,6 +24,7 @@ import (
 var version string
 
 func main() {
+	memory.Limit()
 	os.Exit(cli.Main(engine(), version, os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
 	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/jobs"
@@ -38,7 +39,10 @@ Example:
   trainer -store file:///var/lib/self-scaling -run train-7 -commit
 `
 
-func main() { os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	memory.Limit()
+	os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func program() jobs.Program {
 	c := trainer.Config{Options: trainer.DefaultOptions()}
