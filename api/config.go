@@ -47,6 +47,21 @@ type ServicePolicy struct {
 // TrainValues say how much is learned from and how far is looked ahead, in days.
 type TrainValues struct{ History, Future int }
 
+// DefaultTrainValues are what the steps do where nobody has set any. The original began
+// with 5 days of history and 1 ahead; what is answered here is what is done.
+func DefaultTrainValues() TrainValues {
+	return TrainValues{History: schemas.DefaultHistoryDays, Future: schemas.DefaultFutureDays}
+}
+
+// Validate returns an error with CodeInvalidConfig for values that cannot be.
+func (v TrainValues) Validate() error {
+	if v.History < 1 || v.History > schemas.MaxHistoryDays || v.Future < 1 || v.Future > schemas.MaxFutureDays {
+		return schemas.Errorf(schemas.CodeInvalidConfig, "%s must be from 1 to %d and %s from 1 to %d days, but they are %d and %d",
+			historyKey, schemas.MaxHistoryDays, futureKey, schemas.MaxFutureDays, v.History, v.Future)
+	}
+	return nil
+}
+
 // TrainValuesStore keeps the train values.
 type TrainValuesStore interface {
 	TrainValues(ctx context.Context) (TrainValues, error)

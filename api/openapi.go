@@ -114,7 +114,7 @@ func (s *Server) originals() map[string]originalDoc {
 		200: text(msgInferred), 202: str, 400: str, 404: str, 500: text(msgInferenceError, msgUnavailable), 503: str,
 	}}
 	version := originalDoc{"The version", nil, map[int]*huma.Schema{200: object([]string{"component", "version"}, map[string]*huma.Schema{"component": str, "service": str, "version": str})}}
-	getValues := originalDoc{"How many days are learned from, and how many forecast", nil, map[int]*huma.Schema{200: values(str), 304: nil, 400: str, 500: text(msgUnavailable), 503: text(msgUnavailable)}}
+	getValues := originalDoc{"How many days are learned from, and how many forecast: " + strconv.Itoa(schemas.DefaultHistoryDays) + " and " + strconv.Itoa(schemas.DefaultFutureDays) + " where nobody has set others", nil, map[int]*huma.Schema{200: values(str), 304: nil, 400: str, 500: text(msgUnavailable), 503: text(msgUnavailable)}}
 	postValues := originalDoc{"Change the train values", values(value), map[int]*huma.Schema{
 		200: text(msgTrainValuesChanged), 400: str, 406: text(msgContentType), 413: text(msgErrorInBody), 500: text(msgUnavailable), 503: text(msgUnavailable),
 	}}

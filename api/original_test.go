@@ -70,7 +70,7 @@ func TestOriginalTable(t *testing.T) {
 		{"a component whose managed is a number", post("/v1/services", `{"services":[{"name":"shop","managed":true,"serviceComponents":[{"name":"web","managed":1}]}]}`), 400, text("Managed services/serviceComponents must be true")},
 		{"names that are not known are reported", post("/v1/services", `{"services":[{"name":"shop","managed":true,"serviceComponents":[{"name":"cache","managed":true}]},{"name":"zoo","managed":true,"components":[]}]}`), 400, text("Unknown names: shop/cache, zoo")},
 
-		{"return train values", get("/v1/train-values"), 200, `{"Future_data":"1","History_data":"5"}` + "\n"},
+		{"return train values", get("/v1/train-values"), 200, `{"Future_data":"1","History_data":"28"}` + "\n"},
 		{"update train values", post("/v1/train-values", `{"Future_data":"2","History_data":"7"}`), 200, text("Train values changed")},
 		{"update train values with numbers", post("/v1/train-values", `{"Future_data":2,"History_data":7}`), 200, text("Train values changed")},
 		{"train values of another content type", call{"POST", "/v1/train-values", map[string]string{"Content-Type": "application/xml"}, `{}`}, 406, text("Content-Type not supported!")},
@@ -82,7 +82,7 @@ func TestOriginalTable(t *testing.T) {
 		{"a train value of part of a day", post("/v1/train-values", `{"Future_data":1.5,"History_data":"5"}`), 400, text("Values must be positive numbers")},
 		{"an empty train value", post("/v1/train-values", `{"Future_data":"","History_data":"5"}`), 400, text("Values must be positive numbers")},
 		{"a train value in words", post("/v1/train-values", `{"Future_data":"one","History_data":"5"}`), 400, text("Values must be positive numbers")},
-		{"more days than there may be", post("/v1/train-values", `{"Future_data":"1","History_data":"1000"}`), 400, text("Not possible: History_data must be at most 365 and Future_data at most 7 days, but they are 1000 and 1")},
+		{"more days than there may be", post("/v1/train-values", `{"Future_data":"1","History_data":"1000"}`), 400, text("Not possible: History_data must be from 1 to 365 and Future_data from 1 to 7 days, but they are 1000 and 1")},
 
 		{"execute the train", get("/v1/train"), 200, text("Train module executed successfully")},
 		{"execute the inference", get("/v1/inference"), 200, text("Infence complete sucessfully")},
@@ -96,7 +96,7 @@ func TestOriginalTable(t *testing.T) {
 		{"update services by their older name", post("/v1/enablers", strings.Replace(strings.Replace(shopOn, "serviceComponents", "components", 1), "services", "enablers", 1)), 200, text("services managed updates sucessfully")},
 		{"services by their oldest name", get("/enablers"), 200, `[{"enabler":"pay","components":["api"]},{"enabler":"shop","components":["db","web"]}]` + "\n"},
 		{"train at the oldest path", get("/train"), 200, text("Train module executed successfully")},
-		{"train values at the oldest path", get("/train-values"), 200, `{"Future_data":"1","History_data":"5"}` + "\n"},
+		{"train values at the oldest path", get("/train-values"), 200, `{"Future_data":"1","History_data":"28"}` + "\n"},
 		{"inference of one component", get("/inference/shop/web"), 200, text("Infence complete sucessfully")},
 		{"inference of a component that is not known", get("/inference/shop/cache"), 404, text("Unknown names: shop/cache")},
 		{"components to infer", post("/inference/shop/web", `{"components":["web"],"enabler":"shop"}`), 200, text("Enablers and components add to infer")},

@@ -74,3 +74,11 @@ const (
 	MaxHistoryDays = 365
 	MaxFutureDays  = 7
 )
+
+// What holds where operators have set nothing, in days. Four weeks of history show every
+// day of the week four times, which is what samples are kept for; the original's five days
+// never show a weekend twice.
+const (
+	DefaultHistoryDays = 28
+	DefaultFutureDays  = 1
+)

@@ -95,6 +95,8 @@ type Decision struct {
 	Time      time.Time   `json:"time"` // when it was made, UTC
 	Run       string      `json:"run,omitempty"`
 	Policy    Policy      `json:"policy"`
+	// Profile names the set of plugins that decided.
+	Profile string `json:"profile,omitempty"`
 	// Formula is how Demands became replicas; empty means FormulaQuantile.
 	Formula Formula `json:"formula,omitempty"`
 	// Model is the SHA-256 of the model that was used, empty where none was.

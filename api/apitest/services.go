@@ -37,7 +37,7 @@ var (
 
 // NewServices returns services with the given components, all in mode Shadow.
 func NewServices(ids ...schemas.ComponentID) *Services {
-	s := &Services{policies: map[[2]string]api.ServicePolicy{}, values: api.TrainValues{History: 5, Future: 1}}
+	s := &Services{policies: map[[2]string]api.ServicePolicy{}, values: api.DefaultTrainValues()}
 	for _, id := range ids {
 		s.components = append(s.components, newComponent(id))
 		s.ensure(id)
@@ -228,8 +228,8 @@ func (s *Services) SetTrainValues(_ context.Context, v api.TrainValues) error {
 	if s.fail != nil {
 		return s.fail
 	}
-	if v.History > 365 || v.Future > 7 {
-		return schemas.Errorf(schemas.CodeInvalidConfig, "History_data must be at most 365 and Future_data at most 7 days, but they are %d and %d", v.History, v.Future)
+	if err := v.Validate(); err != nil {
+		return err
 	}
 	s.values = v
 	return nil

@@ -39,9 +39,10 @@ works)
 	answers '400 "Invalid JSON"' -X POST -H "$json" -d '{"services": [' "$base/v1/services"
 	answers '400 "Managed services/serviceComponents must be true"' -X POST -H "$json" -d '{"services": [{"name": "self-scaling","managed": "yes","serviceComponents": []}]}' "$base/v1/services"
 
+	# Where nobody has set any, ours are the four weeks that the steps look back on.
+	answers '200 {"Future_data":"1","History_data":"28"}' "$base/v1/train-values"
+	answers '200 "Train values changed"' -X POST -H "$json" -d '{"Future_data": "1", "History_data": "5"}' "$base/v1/train-values"
 	answers '200 {"Future_data":"1","History_data":"5"}' "$base/v1/train-values"
-	answers '200 "Train values changed"' -X POST -H "$json" -d '{"Future_data": "2", "History_data": "7"}' "$base/v1/train-values"
-	answers '200 {"Future_data":"2","History_data":"7"}' "$base/v1/train-values"
 	answers '406 "Content-Type not supported!"' -X POST -H 'Content-Type: text/plain' -d '{}' "$base/v1/train-values"
 	answers '400 "Error in json body"' -X POST -H "$json" -d '{"Future_data": "1"' "$base/v1/train-values"
 	answers '400 "Values must be positive numbers"' -X POST -H "$json" -d '{"Future_data": "-1", "History_data": "5"}' "$base/v1/train-values"

@@ -13,6 +13,7 @@ type Decision struct {
 	Time             time.Time         `json:"time" doc:"When it was made"`
 	Run              string            `json:"run,omitempty" doc:"The run that made it"`
 	Policy           *Policy           `json:"policy,omitempty" doc:"The policy that held then"`
+	Profile          string            `json:"profile,omitempty" doc:"The set of plugins that decided"`
 	Formula          string            `json:"formula,omitempty" doc:"How demands became replicas; absent means quantile"`
 	Model            string            `json:"model,omitempty" doc:"SHA-256 of the model that was used; absent where none was"`
 	Forecasters      map[string]string `json:"forecasters,omitempty" doc:"The forecaster that was believed for the first hours, per resource"`
@@ -62,7 +63,7 @@ type DecisionList struct {
 func NewDecision(d *schemas.Decision) Decision {
 	policy := NewPolicy(&d.Policy)
 	w := Decision{
-		Component: ComponentID(d.Component), Time: d.Time, Run: d.Run, Policy: &policy, Formula: string(d.Formula), Model: d.Model,
+		Component: ComponentID(d.Component), Time: d.Time, Run: d.Run, Policy: &policy, Profile: d.Profile, Formula: string(d.Formula), Model: d.Model,
 		From: d.From, To: d.To, PreviousReplicas: d.PreviousReplicas, PreviousSince: d.PreviousSince,
 		MinReplicas: d.MinReplicas, MaxReplicas: d.MaxReplicas, Reason: d.Reason, Message: d.Message, Expires: d.Expires, Applied: d.Applied,
 	}

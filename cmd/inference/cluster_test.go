@@ -281,6 +281,9 @@ func TestEveryComponentIsDoneAsItsPolicySays(t *testing.T) {
 			t.Errorf("%s is %d, want %d", object, n, want)
 		}
 	}
+	if d := in.decisions(); d["classic"].Profile != "classic" || d["classic"].Formula != schemas.FormulaClassic || d["web"].Profile != "default" {
+		t.Errorf("profiles %q and %q, want classic and default", d["classic"].Profile, d["web"].Profile)
+	}
 	// What the user's autoscaler allows is what the record says, whatever the
 	// policy would allow; and what a start of a pod takes was measured.
 	if p := in.decisions()["bounded"].Policy; p.MinReplicas != 2 || p.MaxReplicas != 30 || p.LeadTime != 30*time.Second {

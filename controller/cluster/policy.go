@@ -291,8 +291,11 @@ type TrainValues struct {
 	FutureDays  int // days that it forecasts
 }
 
-// DefaultTrainValues hold until somebody sets others.
-func DefaultTrainValues() TrainValues { return TrainValues{HistoryDays: 5, FutureDays: 1} }
+// DefaultTrainValues hold until somebody sets others: they are what the steps do
+// where they are told nothing.
+func DefaultTrainValues() TrainValues {
+	return TrainValues{HistoryDays: schemas.DefaultHistoryDays, FutureDays: schemas.DefaultFutureDays}
+}
 
 // The ConfigMap of the train values and its entries, which keep the names that
 // the REST interface has for them.

@@ -32,7 +32,7 @@ const (
 
 // Defaults of [Options].
 const (
-	DefaultDays      = 28
+	DefaultDays      = schemas.DefaultHistoryDays
 	DefaultShardSize = 1024
 )
 

@@ -64,7 +64,7 @@ type Config struct {
 
 // DefaultHistoryDays is how far back forecasts look where nothing else is
 // configured.
-const DefaultHistoryDays = 28
+const DefaultHistoryDays = schemas.DefaultHistoryDays
 
 // New returns the step. It forecasts for the end of the newest bucket in the
 // table of samples, as long as that does not lie behind what an earlier run has

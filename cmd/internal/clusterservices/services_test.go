@@ -263,7 +263,7 @@ func TestPolicyThatCannotBeCarriedOut(t *testing.T) {
 
 func TestTrainValues(t *testing.T) {
 	_, s, _ := open(t)
-	if got, err := s.TrainValues(t.Context()); err != nil || got != (api.TrainValues{History: 5, Future: 1}) {
+	if got, err := s.TrainValues(t.Context()); err != nil || got != (api.TrainValues{History: 28, Future: 1}) {
 		t.Errorf("at first: %+v (%v)", got, err)
 	}
 	if err := s.SetTrainValues(t.Context(), api.TrainValues{History: 7, Future: 2}); err != nil {

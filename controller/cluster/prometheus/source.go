@@ -72,6 +72,9 @@ type Options struct {
 	Window time.Duration
 	// Interval is the time between two readings; a minute where 0.
 	Interval time.Duration
+	// Timeout is how long the server may take to answer one query; 3 minutes where
+	// 0, which is more than it takes by its own default.
+	Timeout time.Duration
 	// Transport carries the requests; the default one where nil. It is the place
 	// for credentials.
 	Transport http.RoundTripper
@@ -95,6 +98,9 @@ func New(url string, opts Options) (*Source, error) {
 	}
 	if opts.Interval == 0 {
 		opts.Interval = time.Minute
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = 3 * time.Minute
 	}
 	if opts.Window < time.Second || opts.Interval < time.Second {
 		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "window and interval must be at least 1s, but are %s and %s", opts.Window, opts.Interval)
@@ -310,6 +316,8 @@ func tooLarge(err error) bool {
 }
 
 func (s *Source) ask(ctx context.Context, q Query, from, to time.Time, step time.Duration, found map[schemas.ComponentID]map[time.Time]*bucket) error {
+	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
+	defer cancel()
 	value, warnings, err := s.api.QueryRange(ctx, q.Text, v1.Range{Start: from.Add(step), End: to, Step: step})
 	if err != nil {
 		code := schemas.CodeUnavailable

@@ -196,3 +196,17 @@ func TestErrorsSayWhoMustAct(t *testing.T) {
 		t.Errorf("error %v, want one of the configuration", err)
 	}
 }
+
+func TestAServerThatDoesNotAnswerIsGivenUpOn(t *testing.T) {
+	end := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-end }))
+	defer server.Close()
+	defer close(end)
+	s, err := prometheus.New(server.URL, prometheus.Options{Timeout: time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := collect(t, s, midnight, midnight.Add(step)); schemas.CodeOf(err) != schemas.CodeUnavailable {
+		t.Errorf("error %v, want an unavailable one", err)
+	}
+}

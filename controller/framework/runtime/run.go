@@ -105,6 +105,7 @@ func (f *Framework) decide(ctx context.Context, run string, c *framework.Candida
 		Histories: framework.ReadGrades(r.state),
 		Previous:  c.Previous,
 	})
+	d.Profile = f.profile.Name
 	for _, demand := range d.Demands {
 		forecast := r.Forecasts[demand.Resource]
 		winner := forecast.Forecasters[0]

@@ -27,13 +27,15 @@ type Config struct {
 	// Collector makes the step that measures, which looks back as far as it is told;
 	// 0 means that it takes what is missing since the last run.
 	Collector func(backfill time.Duration) jobs.Func
-	Dataset   dataset.Options
-	Trainer   trainer.Config
-	Inference jobs.Func
-	Version   string
-	KeepRuns  int          // how many runs that have ended are remembered; 0 means 16
-	Clock     clock.Clock  // of runs that are not for an instant of their own, and of records; nil means the real one
-	Log       *slog.Logger // nil means none
+	// HistoryDays says how many days are learned from, whenever a training begins; nil
+	// means the step's own default.
+	HistoryDays func(context.Context) (int, error)
+	Trainer     trainer.Config
+	Inference   jobs.Func
+	Version     string
+	KeepRuns    int          // how many runs that have ended are remembered; 0 means 16
+	Clock       clock.Clock  // of runs that are not for an instant of their own, and of records; nil means the real one
+	Log         *slog.Logger // nil means none
 }
 
 // Always returns a [Config.Collector] whose step looks back as far whatever it is
@@ -77,7 +79,14 @@ func New(c Config) (*Pipelines, error) {
 			workflows.CollectorJob: collect,
 			workflows.DatasetJob: step(func(args local.Args) jobs.Func {
 				return func(ctx context.Context, env jobs.Env) error {
-					shards, err := dataset.Build(ctx, c.Dataset, env)
+					var opts dataset.Options
+					if c.HistoryDays != nil {
+						var err error
+						if opts.Days, err = c.HistoryDays(ctx); err != nil {
+							return err
+						}
+					}
+					shards, err := dataset.Build(ctx, opts, env)
 					if err == nil {
 						args.SetShards(shards)
 					}

@@ -23,7 +23,6 @@ import (
 	"github.com/self-scaling/self-scaling/controller/plugins/manifest"
 	"github.com/self-scaling/self-scaling/jobs/calendar"
 	"github.com/self-scaling/self-scaling/jobs/collector"
-	"github.com/self-scaling/self-scaling/jobs/dataset"
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
 	"github.com/self-scaling/self-scaling/jobs/history"
 	"github.com/self-scaling/self-scaling/jobs/inference"
@@ -87,7 +86,6 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 	pipelines, err := embedded.New(embedded.Config{
 		Store:     artifact.New(bucket, artifact.Options{}),
 		Collector: embedded.Always(collector.New(file, collector.Options{Step: file.Step, Backfill: samples.DefaultRetention})),
-		Dataset:   dataset.Options{},
 		Trainer:   trainer.Config{Options: trainer.DefaultOptions(), Calendars: calendars},
 		Inference: inference.New(inference.Config{
 			Framework: standard.Framework(profile, 0, binder, almanac.New(calendars)),

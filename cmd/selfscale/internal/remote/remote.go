@@ -332,7 +332,11 @@ func tell(w io.Writer, x *wire.Component) error {
 		_, err := io.WriteString(w, b.String())
 		return err
 	}
-	fmt.Fprintf(&b, "Decided %s by run %s: %s. %s\n", stamp(d.Time), cmp.Or(d.Run, "unknown"), d.Reason, d.Message)
+	by := ""
+	if d.Profile != "" {
+		by = " with profile " + d.Profile
+	}
+	fmt.Fprintf(&b, "Decided %s by run %s%s: %s. %s\n", stamp(d.Time), cmp.Or(d.Run, "unknown"), by, d.Reason, d.Message)
 	if len(d.Demands) > 0 {
 		fmt.Fprintf(&b, "\nWhat is asked for from %s to %s:\n", stamp(d.From), stamp(d.To))
 	}

@@ -110,7 +110,7 @@ func TestAWaitEndsWithItsContext(t *testing.T) {
 func TestExplain(t *testing.T) {
 	got, err := ask(t, map[string]string{"GET /v1/components/shop/cart/web": `{
 		"id": {"namespace": "shop", "service": "cart", "component": "web"}, "policy": {"mode": "Auto"}, "target": {"kind": "Deployment", "name": "web"},
-		"decision": {"time": "2026-01-02T03:00:00Z", "run": "infer-1", "reason": "FloorRaised", "message": "more is coming", "minReplicas": 6, "applied": true,
+		"decision": {"time": "2026-01-02T03:00:00Z", "run": "infer-1", "profile": "classic", "reason": "FloorRaised", "message": "more is coming", "minReplicas": 6, "applied": true,
 			"from": "2026-01-02T03:00:00Z", "to": "2026-01-02T03:17:00Z", "expires": "2026-01-02T03:32:00Z",
 			"demands": [{"resource": "cpu", "statistic": "mean", "level": 0.5, "usage": 1, "bucket": "2026-01-02T03:00:00Z", "request": 0.25, "utilization": 0.7, "replicas": 6}],
 			"clamps": [{"name": "MaxReplicas", "before": 9, "after": 6, "message": "maxReplicas is 6"}]}}`},
@@ -122,7 +122,7 @@ func TestExplain(t *testing.T) {
 	}
 	for _, want := range []string{
 		"shop/cart/web is in mode Auto and runs as Deployment/web.\n",
-		"Decided 2026-01-02 03:00 UTC by run infer-1: FloorRaised. more is coming\n",
+		"Decided 2026-01-02 03:00 UTC by run infer-1 with profile classic: FloorRaised. more is coming\n",
 		"cpu    mean  quantile 0.50 is 1 core at 03:00; ceil(that / (0.25 cores x 70 %)) = 6 replicas\n",
 		"MaxReplicas    9 -> 6  maxReplicas is 6\n",
 		"The floor is 6: it is in force until 2026-01-02 03:32 UTC, unless it is renewed.\n",

@@ -117,9 +117,7 @@ func deciding(client *cluster.Client, scope cluster.Scope, namespace string) job
 		}
 		return decide.OnCluster(decide.Options{
 			Client: client, Scope: scope, Profile: profile, Named: named,
-			// Looking back costs little, and a week tells more than the days that are
-			// learned from.
-			Inference: inference.Config{HistoryDays: max(values.HistoryDays, inference.DefaultHistoryDays)},
+			Inference: inference.Config{HistoryDays: values.HistoryDays},
 		})(ctx, env)
 	}
 }

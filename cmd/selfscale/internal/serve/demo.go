@@ -8,6 +8,7 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/simulated"
+	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/controller/plugins"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/collector"
@@ -29,6 +30,7 @@ func demoWorld(o cli.ServeOptions) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
+	values := simulated.TrainValues{Cluster: cluster}
 	profile, err := plugins.Profile(plugins.DefaultProfile)
 	if err != nil {
 		return nil, err
@@ -42,16 +44,25 @@ func demoWorld(o cli.ServeOptions) (*world, error) {
 	retention.Heads[schemas.SamplesHead] = 96
 	retention.Runs, retention.Grace = 24*time.Hour, 24*time.Hour
 	return &world{
-		cluster: cluster, services: simulated.Services{Cluster: cluster}, trainValues: simulated.TrainValues{Cluster: cluster},
+		cluster: cluster, services: simulated.Services{Cluster: cluster}, trainValues: values,
 		clock: cluster.Clock(), speed: o.Speed,
 		collector: func(backfill time.Duration) jobs.Func {
 			return collector.New(cluster.Source(), collector.Options{Backfill: backfill})
 		},
 		trainer: trainer.Config{Options: training},
-		inference: inference.New(inference.Config{
-			Framework: standard.Framework(profile, 0, cluster.Binder()),
-			Catalog:   func(context.Context) (inference.Catalog, error) { return cluster, nil },
-		}),
+		inference: func(ctx context.Context, env jobs.Env) error {
+			values, err := values.TrainValues(ctx)
+			if err != nil {
+				return err
+			}
+			p := profile
+			p.Horizon = framework.Duration(time.Duration(values.Future) * 24 * time.Hour)
+			return inference.New(inference.Config{
+				HistoryDays: values.History,
+				Framework:   standard.Framework(p, 0, cluster.Binder()),
+				Catalog:     func(context.Context) (inference.Catalog, error) { return cluster, nil },
+			})(ctx, env)
+		},
 		// What was measured before is there at once; the first training comes five
 		// minutes later.
 		begin: &workflows.Request{

@@ -63,6 +63,12 @@ type world struct {
 	run func(ctx context.Context) error
 }
 
+// historyDays returns how many days are learned from.
+func (w *world) historyDays(ctx context.Context) (int, error) {
+	v, err := w.trainValues.TrainValues(ctx)
+	return v.History, err
+}
+
 // Run is selfscale serve. It returns when ctx ends, or something cannot go on.
 func Run(ctx context.Context, o cli.ServeOptions, c cli.Console, version string) error {
 	// Minutes of a demonstration pass in fractions of a second: to people it tells of
@@ -143,7 +149,7 @@ func newServer(o cli.ServeOptions, w *world, store *artifact.Store, version stri
 		}
 	}()
 	s.pipelines, err = embedded.New(embedded.Config{
-		Store: store, Collector: w.collector, Trainer: w.trainer, Inference: w.inference,
+		Store: store, Collector: w.collector, HistoryDays: w.historyDays, Trainer: w.trainer, Inference: w.inference,
 		Version: version, KeepRuns: 500, Clock: w.clock, Log: log,
 	})
 	if err != nil {

@@ -64,7 +64,7 @@ func New(file string) (*Cluster, error) {
 	c := &Cluster{
 		sim: simulation, clock: clocktesting.NewFakeClock(fleet.ReplayStart),
 		policies: map[string]*v1alpha1.ScalingPolicy{}, floors: map[schemas.ComponentID]floor{},
-		trainValues: api.TrainValues{History: 5, Future: 1}, file: file,
+		trainValues: api.DefaultTrainValues(), file: file,
 	}
 	for _, id := range simulation.Components() {
 		if c.policies[id.Service] == nil {

@@ -133,7 +133,7 @@ func (t TrainValues) TrainValues(context.Context) (api.TrainValues, error) {
 
 // SetTrainValues implements [api.TrainValuesStore].
 func (t TrainValues) SetTrainValues(_ context.Context, v api.TrainValues) error {
-	if err := checkTrainValues(v); err != nil {
+	if err := v.Validate(); err != nil {
 		return err
 	}
 	t.mu.Lock()
@@ -142,12 +142,5 @@ func (t TrainValues) SetTrainValues(_ context.Context, v api.TrainValues) error 
 		return err
 	}
 	t.trainValues = v
-	return nil
-}
-
-func checkTrainValues(v api.TrainValues) error {
-	if v.History < 1 || v.Future < 1 {
-		return schemas.Errorf(schemas.CodeInvalidConfig, "train values must be positive, but are %d days of history and %d ahead", v.History, v.Future)
-	}
 	return nil
 }

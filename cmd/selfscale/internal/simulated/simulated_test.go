@@ -135,7 +135,7 @@ func TestStateThatCannotBe(t *testing.T) {
 	for _, tt := range []struct{ name, state, want string }{
 		{"no JSON", `{`, "unexpected end of JSON input"},
 		{"another time", `{"now": "2030-01-01T00:00:00Z", "trainValues": {"History": 1, "Future": 1}}`, "now must be a whole minute from 2021-10-16T00:00:00Z"},
-		{"no train values", `{"now": "2021-10-17T00:00:00Z"}`, "train values must be positive"},
+		{"no train values", `{"now": "2021-10-17T00:00:00Z"}`, "History_data must be from 1 to 365"},
 		{"a policy that cannot be", `{"now": "2021-10-17T00:00:00Z", "trainValues": {"History": 1, "Future": 1}, "policies": [{"spec": {"service": "crane", "minReplicas": -1}}]}`, "policy of crane: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -50,7 +50,7 @@ func (c *Cluster) restore() error {
 		return schemas.Errorf(schemas.CodeInvalidData, "state %s: now must be a whole minute from %s to %s, but is %s",
 			c.file, fleet.ReplayStart.Format(time.RFC3339), end.Format(time.RFC3339), s.Now.Format(time.RFC3339))
 	}
-	if err := checkTrainValues(s.TrainValues); err != nil {
+	if err := s.TrainValues.Validate(); err != nil {
 		return schemas.Errorf(schemas.CodeInvalidData, "state %s: %w", c.file, err)
 	}
 	for i := range s.Policies {
