@@ -91,7 +91,7 @@ func clusterWorld(o cli.ServeOptions, log *slog.Logger) (*world, error) {
 // learning are the options of training beside everything else in one process: with a
 // quarter of the windows, a hundred components are learned from in half of the memory
 // and a third of the time, and the network's loss on the newest day grows by 0.2 % (a
-// quarter of what the network gains).
+// tenth of what the network gains).
 func learning() trainer.Options {
 	o := trainer.DefaultOptions()
 	o.TotalWindows /= 4
