@@ -26,6 +26,7 @@ import (
 	"github.com/self-scaling/self-scaling/api"
 	"github.com/self-scaling/self-scaling/api/listen"
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/controller/installation"
 	"github.com/self-scaling/self-scaling/jobs"
@@ -184,9 +185,7 @@ const leastMemory = 72 << 20
 // is garbage soon. A bound that is close to what it needs would have it collect all the
 // time, so that one moves with the other.
 func boundMemory(ctx context.Context) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(30)
-	}
+	memory.Spare()
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}

@@ -39,6 +39,7 @@ func engine() cli.Engine {
 		},
 		Remote: remote.Engine(),
 		Serve: func(ctx context.Context, o cli.ServeOptions, c cli.Console) error {
+			memory.Spare()
 			return serve.Run(ctx, o, c, cli.Version(version))
 		},
 		Forecast: query.Forecast,

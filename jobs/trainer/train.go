@@ -26,7 +26,9 @@ type Options struct {
 	// Windows bounds the training windows of one series, and TotalWindows those
 	// of the whole shard.
 	Windows, TotalWindows int
-	Fit                   fit.Options
+	// Validation bounds the examples of the shard that training is watched with.
+	Validation int
+	Fit        fit.Options
 	// Initial is the network to go on from, nil for the one that ships with the
 	// program.
 	Initial *network.Weights
@@ -45,6 +47,7 @@ func DefaultOptions() Options {
 		Horizon:      schemas.DefaultHorizon,
 		Windows:      48,
 		TotalWindows: 8_192,
+		Validation:   1 << 15,
 		Fit:          fit.DefaultOptions(),
 	}
 }
@@ -99,7 +102,7 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 	sm := &sampler{
 		period: m.Period, levels: levels, holdout: m.Period,
 		tries:   max(4, min(12, totalTries/len(targets))),
-		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), validation: max(24, totalValidation/len(targets)), seed: o.Fit.Seed,
+		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), validation: max(24, o.Validation/len(targets)), seed: o.Fit.Seed,
 	}
 	// The trainer judges on the newest day, so that it needs one day to judge, one
 	// to learn from and one before that to look back on.
@@ -156,9 +159,6 @@ const acceptBelow = 0.995
 // totalTries bounds the origins on the newest day from which the examples of a
 // shard's validation are taken.
 const totalTries = 2048
-
-// totalValidation bounds the validation examples of a shard.
-const totalValidation = 1 << 15
 
 // minExamples is how many examples a network of a few thousand weights needs at
 // least before its training is worth the time.

@@ -2,6 +2,9 @@
 package memory
 
 import (
+	"os"
+	"runtime/debug"
+
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
@@ -18,4 +21,12 @@ const share = .75
 func Limit() {
 	// Without a limit the program works as well.
 	_, _ = memlimit.Set(memlimit.WithRatio(share))
+}
+
+// Spare has garbage collected often, unless the environment's GOGC says how often: for a
+// program that stays small most of the time.
+func Spare() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(30)
+	}
 }
