@@ -84,14 +84,14 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 // common are the flags of commands that work on a cluster.
 type common struct {
-	scope     clusterflags.Flags
-	logFormat string
-	version   bool
+	scope   clusterflags.Flags
+	log     logFlags
+	version bool
 }
 
 func (c *common) register(flags *flag.FlagSet) {
 	c.scope.Register(flags)
-	flags.StringVar(&c.logFormat, "log-format", "text", "`form` of the log on standard error: text or json")
+	c.log.register(flags)
 	flags.BoolVar(&c.version, "version", false, "print the version and end")
 }
 
@@ -113,12 +113,14 @@ func parse(flags *flag.FlagSet, text string, args []string, stdout io.Writer) er
 	return nil
 }
 
-func newLogger(w io.Writer, format string) (*slog.Logger, error) {
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, nil)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, nil)), nil
-	}
-	return nil, schemas.Errorf(schemas.CodeInvalidConfig, "flag -log-format must be text or json, but is %q", format)
+// logFlags say what is logged, as those of the steps do.
+type logFlags struct{ format, level string }
+
+func (l *logFlags) register(flags *flag.FlagSet) {
+	flags.StringVar(&l.format, "log-format", "text", "`form` of the log on standard error: text or json")
+	flags.StringVar(&l.level, "log-level", "info", "least `level` to log: debug, info, warn or error")
+}
+
+func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
+	return jobs.NewLogger(w, l.format, l.level)
 }

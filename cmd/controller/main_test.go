@@ -58,7 +58,7 @@ func TestHelpTeaches(t *testing.T) {
 func TestAReportIsKept(t *testing.T) {
 	url := "file://" + t.TempDir()
 	for range 2 { // a handler that is run again changes nothing
-		code, _, stderr := call(t, "report", "-store", url, "-run", "train-7", "-pipeline", "train", "-status", "Succeeded",
+		code, _, stderr := call(t, "report", "-store", url, "-log-format", "json", "-log-level", "info", "-run", "train-7", "-pipeline", "train", "-status", "Succeeded",
 			"-duration", "61.5", "-submitted", "2026-03-09T12:00:00Z", "-parameter", "now=2026-03-09T12:00:00Z", "-parameter", "backfill=")
 		if code != 0 {
 			t.Fatalf("exit code %d with %q", code, stderr)

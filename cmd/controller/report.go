@@ -28,7 +28,8 @@ var drivers = artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open}
 
 func report(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	exit := argo.Exit{Parameters: map[string]string{}}
-	var storeURL, submitted, logFormat string
+	var storeURL, submitted string
+	var logs logFlags
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
 	flags.StringVar(&storeURL, "store", "", "`URL` of the store")
 	flags.StringVar(&exit.RunID, "run", "", "`id` of the run")
@@ -37,7 +38,7 @@ func report(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	flags.StringVar(&exit.Failures, "failures", "", "`nodes` that failed, as Argo lists them")
 	flags.StringVar(&exit.Duration, "duration", "", "`seconds` that it took")
 	flags.StringVar(&submitted, "submitted", "", "`time` when it was submitted, RFC 3339")
-	flags.StringVar(&logFormat, "log-format", "text", "`form` of the log on standard error: text or json")
+	logs.register(flags)
 	flags.Func("parameter", "`name=value` of a parameter; once for each", func(s string) error {
 		name, value, ok := strings.Cut(s, "=")
 		if !ok || name == "" {
@@ -49,7 +50,7 @@ func report(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if err := parse(flags, reportHelp, args, stdout); err != nil {
 		return err
 	}
-	log, err := newLogger(stderr, logFormat)
+	log, err := logs.logger(stderr)
 	if err != nil {
 		return err
 	}

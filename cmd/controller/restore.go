@@ -35,7 +35,7 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		_, err := fmt.Fprintln(stdout, "controller", programVersion())
 		return err
 	}
-	log, err := newLogger(stderr, c.logFormat)
+	log, err := c.log.logger(stderr)
 	if err != nil {
 		return err
 	}

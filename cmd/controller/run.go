@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		_, err := fmt.Fprintln(stdout, "controller", programVersion())
 		return err
 	}
-	log, err := newLogger(stderr, s.logFormat)
+	log, err := s.log.logger(stderr)
 	if err != nil {
 		return err
 	}
