@@ -57,8 +57,6 @@ func (j *journal) audit(t *testing.T) (lines []map[string]any) {
 	return lines
 }
 
-const audience = "self-scaling"
-
 // tokens are what callers show. Each contains "token", so that none can be in a log
 // unseen.
 const (
@@ -76,12 +74,14 @@ func newGuarded(t *testing.T, change ...func(*api.Config)) (*apitest.World, *acc
 	t.Helper()
 	cluster := accesstest.New(t)
 	for token, name := range map[string]string{expiredToken: "caller", foreignToken: "caller", nobodyToken: "nobody", readerToken: "reader", callerToken: "caller"} {
-		k := accesstest.Token{User: access.User{Name: name}, Audiences: []string{audience}}
+		k := accesstest.Token{User: access.User{Name: name}, Audiences: []string{access.Audience}}
 		switch token {
 		case expiredToken:
 			k.Expires = apitest.Now.Add(-time.Minute)
 		case foreignToken:
 			k.Audiences = []string{"vault"}
+		case callerToken: // as kubectl makes it, for the API server
+			k.Audiences = nil
 		}
 		cluster.Know(token, k)
 	}
@@ -91,7 +91,7 @@ func newGuarded(t *testing.T, change ...func(*api.Config)) (*apitest.World, *acc
 	}
 	log := &journal{}
 	guarded := func(c *api.Config) {
-		c.Access = access.NewCache(kubernetes.New(client, audience), access.Options{Clock: c.Clock})
+		c.Access = access.NewCache(kubernetes.New(client, ""), access.Options{Clock: c.Clock})
 		c.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	w := newShop(t, append([]func(*api.Config){guarded}, change...)...)

@@ -12,6 +12,10 @@ import (
 // exists in the cluster but for the policies: a Role names them all the same.
 const Group = "self-scaling.github.io"
 
+// Audience is whom a token may be made for that is meant for the API and for nothing
+// else, so that whoever gets hold of it cannot use it against the cluster.
+const Audience = "self-scaling"
+
 // User is who a token stands for.
 type User struct {
 	Name   string

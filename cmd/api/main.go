@@ -40,9 +40,10 @@ modern one beside it (GET /openapi.json describes both) and the page. It reads w
 the steps left in the store, changes policies and train values in the cluster, and
 starts runs as Workflows or Jobs, as installation.yaml says.
 
-Callers give a Kubernetes token, which is asked of the API server: who it stands for,
-and whether they may do what they want with the resources of the group
-self-scaling.github.io, as in
+Callers give a Kubernetes token, made for the API server, as kubectl create token and
+most kubeconfigs give one, or for the audience self-scaling, which is of no use
+elsewhere. The API server is asked who it stands for, and whether they may do what they
+want with the resources of the group self-scaling.github.io, as in
 
   kubectl create role api-reader --verb=get --resource=forecasts.self-scaling.github.io,...
 
@@ -94,7 +95,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.StringVar(&o.cert, "tls-cert", "", "`file` with the certificate to show, PEM; it is read again when it changes")
 	f.StringVar(&o.key, "tls-key", "", "`file` with its key, PEM")
 	f.StringVar(&o.auth, "auth", authKubernetes, "`way` to know callers: kubernetes, or none to let everybody do everything")
-	f.StringVar(&o.audience, "audience", "", "`audience` that tokens must be made for (default: the API server)")
+	f.StringVar(&o.audience, "audience", "", "`audience` that tokens must be made for (default: the API server, or self-scaling)")
 	f.StringVar(&o.argoUI, "argo-ui", "", "`URL` of Argo's own page, which runs are linked to")
 	f.StringVar(&o.cache, "cache", "", "`folder` for answers that are ready to be sent (default: one for temporary files)")
 	f.Float64Var(&o.reads, "rate-reads", 0, "reads a second that each caller may make for long (default 5000; -1: no limit)")
@@ -119,6 +120,8 @@ func (o *options) validate() error {
 		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -namespace must name the namespace of this installation")
 	case o.auth != authKubernetes && o.auth != authNone:
 		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -auth must be kubernetes or none, but is %q", o.auth)
+	case o.audience != "" && o.auth == authNone:
+		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -audience goes with -auth kubernetes: nobody is asked for a token, but is %q", o.audience)
 	case (o.cert == "") != (o.key == ""):
 		return schemas.Errorf(schemas.CodeInvalidConfig, "flags -tls-cert and -tls-key must be given together")
 	case o.argoUI != "" && !strings.HasPrefix(o.argoUI, "http://") && !strings.HasPrefix(o.argoUI, "https://"):

@@ -26,8 +26,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/self-scaling/self-scaling/api/access"
+	"github.com/self-scaling/self-scaling/api/access/accesstest"
 	"github.com/self-scaling/self-scaling/api/apitest"
 	"github.com/self-scaling/self-scaling/controller/cluster/clustertest"
+	"github.com/self-scaling/self-scaling/controller/cluster/reach"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/test/programlog"
 	"github.com/self-scaling/self-scaling/workflows"
@@ -319,6 +322,40 @@ func TestProgramSpeaksTLS(t *testing.T) {
 	}
 }
 
+// What a token is made for is asked the same way as selfscale serve does.
+func TestProgramLetsInTokensByTheirAudience(t *testing.T) {
+	cluster := accesstest.New(t)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, []byte(cluster.Kubeconfig()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KUBECONFIG", path)
+	cluster.Grant(accesstest.Right{User: "alice", Verb: access.Get})
+	store, config := installed(t)
+	for _, tt := range accesstest.Doors {
+		t.Run(tt.Name, func(t *testing.T) {
+			cluster.Know("token", accesstest.Token{User: access.User{Name: "alice"}, Audiences: tt.Audiences})
+			p := start(t, "-store", store, "-config", config, "-audience", tt.Flag)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+p.api+"/v1/status", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", "Bearer token")
+			response, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if want := map[bool]int{true: http.StatusOK, false: http.StatusUnauthorized}[tt.Open]; response.StatusCode != want {
+				t.Errorf("the token is answered with %d, want %d", response.StatusCode, want)
+			}
+		})
+	}
+	if reach.Audience != access.Audience {
+		t.Errorf("tokens are made for %q, and %q is asked for", reach.Audience, access.Audience)
+	}
+}
+
 func TestProgramSaysWhatIsWrong(t *testing.T) {
 	_, config := installed(t)
 	for _, tt := range []struct {
@@ -329,6 +366,7 @@ func TestProgramSaysWhatIsWrong(t *testing.T) {
 		{[]string{"-namespace", "x"}, "flag -store must name the store", 78},
 		{[]string{"-store", "file:///tmp"}, "flag -namespace must name the namespace", 78},
 		{[]string{"-store", "file:///tmp", "-namespace", "x", "-auth", "ldap"}, `flag -auth must be kubernetes or none, but is "ldap"`, 78},
+		{[]string{"-store", "file:///tmp", "-namespace", "x", "-auth", "none", "-audience", "a"}, "flag -audience goes with -auth kubernetes", 78},
 		{[]string{"-store", "file:///tmp", "-namespace", "x", "-tls-cert", "a"}, "must be given together", 78},
 		{[]string{"-store", "file:///tmp", "-namespace", "x", "-tls-cert", "a", "-tls-key", "b"}, "certificate: ", 78},
 		{[]string{"-store", "file:///tmp", "-namespace", "x", "-listen", "nowhere"}, "flag -listen: ", 78},

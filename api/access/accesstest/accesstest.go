@@ -5,6 +5,7 @@ package accesstest
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +29,25 @@ type Token struct {
 // Right is what somebody may do. Empty fields stand for all of their kind.
 type Right struct {
 	User, Verb, Resource, Namespace string
+}
+
+// Doors are what programs are told of audiences, and tokens by whom they are made for:
+// every program that asks for tokens lets in the same.
+var Doors = []struct {
+	Name      string
+	Flag      string   // -audience of the program
+	Audiences []string // of the token
+	Open      bool
+}{
+	{"as kubectl create token makes it", "", nil, true},
+	{"for us", "", []string{access.Audience}, true},
+	{"for the API server and us, as kubectl selfscale --account makes it", "", []string{own, access.Audience}, true},
+	{"for somebody else", "", []string{"vault"}, false},
+	{"for us, where only that will do", access.Audience, []string{access.Audience}, true},
+	{"for the API server, where only ours will do", access.Audience, nil, false},
+	{"for the API server and us, where only ours will do", access.Audience, []string{own, access.Audience}, true},
+	{"for us, where the operator wants another", "scaling.example.org", []string{access.Audience}, false},
+	{"for what the operator wants", "scaling.example.org", []string{"scaling.example.org"}, true},
 }
 
 // own is the audience of the API server.
@@ -56,6 +76,17 @@ func New(t testing.TB) *Server {
 	t.Cleanup(h.Close)
 	s.URL = h.URL
 	return s
+}
+
+// Kubeconfig returns a kubeconfig file for the server.
+func (s *Server) Kubeconfig() string {
+	return fmt.Sprintf(`apiVersion: v1
+kind: Config
+clusters: [{name: a, cluster: {server: %q}}]
+users: [{name: a, user: {token: ours}}]
+contexts: [{name: a, context: {cluster: a, user: a, namespace: self-scaling}}]
+current-context: a
+`, s.URL)
 }
 
 // Know makes a token known.

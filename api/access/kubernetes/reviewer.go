@@ -1,6 +1,6 @@
-// Package kubernetes asks a cluster who a token stands for, by a TokenReview bound
-// to an audience, and what they may do, by a SubjectAccessReview on resources of the
-// group of package access.
+// Package kubernetes asks a cluster who a token stands for, by TokenReviews bound to
+// audiences, and what they may do, by a SubjectAccessReview on resources of the group
+// of package access.
 package kubernetes
 
 import (
@@ -22,34 +22,53 @@ import (
 // Reviewer implements [access.Reviewer]. It needs create on tokenreviews and
 // subjectaccessreviews, as the ClusterRole system:auth-delegator gives them.
 type Reviewer struct {
-	client   dynamic.Interface
-	audience string
+	client    dynamic.Interface
+	audiences []string
 }
 
 var _ access.Reviewer = (*Reviewer)(nil)
 
-// New returns a reviewer. A token must be made for the audience; where that is ""
-// it must be one for the API server itself.
+// New returns a reviewer. A token must be made for the audience. Where that is "", it may
+// be made for the API server, as that of a kubeconfig and of kubectl create token are, or
+// for [access.Audience].
 func New(client dynamic.Interface, audience string) *Reviewer {
-	return &Reviewer{client, audience}
+	if audience == "" {
+		return &Reviewer{client, []string{apiServer, access.Audience}}
+	}
+	return &Reviewer{client, []string{audience}}
 }
+
+// apiServer stands for the audience of the API server, whatever that is: a review that
+// names none is about it.
+const apiServer = ""
 
 // Review implements [access.Reviewer].
 func (r *Reviewer) Review(ctx context.Context, token string) (access.User, error) {
+	// One review cannot ask for all: it would have to name the API server's audience.
+	for _, audience := range r.audiences {
+		if u, ok, err := r.review(ctx, token, audience); ok || err != nil {
+			return u, err
+		}
+	}
+	return access.User{}, access.ErrUnauthenticated
+}
+
+// review returns who a token stands for, false where it is not made for the audience.
+func (r *Reviewer) review(ctx context.Context, token, audience string) (access.User, bool, error) {
 	got := &authenticationv1.TokenReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: authenticationv1.SchemeGroupVersion.String(), Kind: "TokenReview"},
 		Spec:     authenticationv1.TokenReviewSpec{Token: token},
 	}
-	if r.audience != "" {
-		got.Spec.Audiences = []string{r.audience}
+	if audience != apiServer {
+		got.Spec.Audiences = []string{audience}
 	}
 	if err := r.ask(ctx, authenticationv1.SchemeGroupVersion.WithResource("tokenreviews"), got); err != nil {
-		return access.User{}, schemas.Errorf(schemas.CodeUnavailable, "review a token: %w", err)
+		return access.User{}, false, schemas.Errorf(schemas.CodeUnavailable, "review a token: %w", err)
 	}
 	// An authenticator that does not know audiences leaves them out, so that the
 	// token could be anybody's.
-	if !got.Status.Authenticated || r.audience != "" && !slices.Contains(got.Status.Audiences, r.audience) {
-		return access.User{}, access.ErrUnauthenticated
+	if !got.Status.Authenticated || audience != apiServer && !slices.Contains(got.Status.Audiences, audience) {
+		return access.User{}, false, nil
 	}
 	u := got.Status.User
 	user := access.User{Name: u.Username, UID: u.UID, Groups: u.Groups}
@@ -59,7 +78,7 @@ func (r *Reviewer) Review(ctx context.Context, token string) (access.User, error
 		}
 		user.Extra[name] = values
 	}
-	return user, nil
+	return user, true, nil
 }
 
 // Allows implements [access.Reviewer].

@@ -27,7 +27,9 @@ type ServeOptions struct {
 	Prometheus      string        // URL of the server that usage is read from, "" for the cluster's metrics API
 	Backfill        time.Duration // how far back the first run asks Prometheus
 	// Auth is AuthNone or AuthKubernetes.
-	Auth      string
+	Auth string
+	// Audience is what tokens must be made for, "" for the API server or us.
+	Audience  string
 	LogFormat string // TextOutput or JSONOutput
 }
 
@@ -89,6 +91,7 @@ new are in mode Shadow: nothing is scaled before you say so.`,
 	flags.StringVar(&o.Listen, "listen", "127.0.0.1:8080", "`address` of the API and the page")
 	flags.StringVar(&o.MetricsListen, "metrics-listen", "", "`address` of the Prometheus metrics (default: none)")
 	flags.StringVar(&o.Auth, "auth", "", "who may use it: none, or kubernetes (whom the cluster knows and allows it); the default is none on a loopback address and kubernetes on all others")
+	flags.StringVar(&o.Audience, "audience", "", "`audience` that tokens must be made for (default: the API server, or self-scaling)")
 	o.register(cmd)
 	flags.StringSliceVar(&o.WatchNamespaces, "watch-namespaces", nil, "namespaces whose components are looked after (default: all)")
 	flags.StringVar(&o.Labels, "labels", "", "`presets` of labels that make components: aeros, assist-iot, aeros-orchestrator, recommended, or pairs service-key=component-key (default: all that have a name)")
@@ -133,6 +136,9 @@ func (o *ServeOptions) check(cmd *cobra.Command) error {
 		return usagef(cmd, "--auth must be none or kubernetes, but is %q", o.Auth)
 	case o.Auth == AuthKubernetes && o.Demo:
 		return usagef(cmd, "--auth must be none with --demo: there is no cluster to ask, but is kubernetes")
+	}
+	if o.Audience != "" && o.Auth == AuthNone {
+		return usagef(cmd, "--audience goes with --auth kubernetes: nobody is asked for a token, but is %q", o.Audience)
 	}
 	return nil
 }

@@ -29,9 +29,6 @@ import (
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 )
 
-// audience is what tokens for the API must be meant for.
-const audience = "self-scaling"
-
 // clusterWorld is a Kubernetes cluster.
 func clusterWorld(o cli.ServeOptions, log *slog.Logger) (*world, error) {
 	config, namespace, err := cluster.Config(o.Kubeconfig, o.Context)
@@ -65,7 +62,7 @@ func clusterWorld(o cli.ServeOptions, log *slog.Logger) (*world, error) {
 		notify:    events.Notify,
 	}
 	if o.Auth == cli.AuthKubernetes {
-		w.access = access.NewCache(accesskubernetes.New(client.Dynamic, audience), access.Options{})
+		w.access = access.NewCache(accesskubernetes.New(client.Dynamic, o.Audience), access.Options{})
 	}
 	sampler := usage.New(client, usage.Options{Scope: scope, Log: log})
 	var source collector.Source = sampler

@@ -14,6 +14,8 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/self-scaling/self-scaling/api/access"
+	"github.com/self-scaling/self-scaling/api/access/accesstest"
 	"github.com/self-scaling/self-scaling/api/client"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/progress"
@@ -26,7 +28,14 @@ import (
 // Run did.
 func start(t *testing.T, o cli.ServeOptions) (url string, said *programlog.Buffer, stop func() error) {
 	t.Helper()
-	o.Demo, o.Listen, o.Auth, o.Speed = true, "127.0.0.1:0", cli.AuthNone, 900
+	o.Demo, o.Auth, o.Speed = true, cli.AuthNone, 900
+	return run(t, o)
+}
+
+// run runs what the options say in the same way.
+func run(t *testing.T, o cli.ServeOptions) (url string, said *programlog.Buffer, stop func() error) {
+	t.Helper()
+	o.Listen = "127.0.0.1:0"
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
 	said = &programlog.Buffer{}
@@ -169,5 +178,31 @@ func TestACancelledStart(t *testing.T) {
 		cli.Console{Out: io.Discard, Log: io.Discard, Progress: progress.New(io.Discard, false, clock.RealClock{})}, "v1")
 	if err != nil && ctx.Err() == nil {
 		t.Errorf("error %v, want none but that of the context", err)
+	}
+}
+
+// What a token is made for is asked the same way as the program api does.
+func TestServeLetsInTokensByTheirAudience(t *testing.T) {
+	cluster := accesstest.New(t)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, []byte(cluster.Kubeconfig()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Grant(accesstest.Right{User: "alice", Verb: access.Get})
+	for _, tt := range accesstest.Doors {
+		t.Run(tt.Name, func(t *testing.T) {
+			cluster.Know("token", accesstest.Token{User: access.User{Name: "alice"}, Audiences: tt.Audiences})
+			url, _, _ := run(t, cli.ServeOptions{
+				Data: t.TempDir(), ClusterOptions: cli.ClusterOptions{Kubeconfig: path}, Auth: cli.AuthKubernetes, Audience: tt.Flag,
+			})
+			api, err := client.New(url, client.Options{Token: "token"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = api.Status(t.Context())
+			if p := client.ProblemOf(err); tt.Open && err != nil || !tt.Open && (p == nil || p.Status != http.StatusUnauthorized) {
+				t.Errorf("the token is answered with %v, want that it is let in: %v", err, tt.Open)
+			}
+		})
 	}
 }
