@@ -81,8 +81,10 @@ func TestValuesAreAcceptedOrRefused(t *testing.T) {
 		{"a pair of label keys", `{discovery: {labels: [recommended, team.example/app=team.example/part]}}`, ""},
 		{"a backfill that is no duration", `{backfill: 4 weeks}`, "backfill"},
 		{"a backfill of days", `{backfill: 28d}`, "backfill"},
-		{"standalone without an image", `{mode: standalone}`, "set standalone.enabled=true"},
+		{"standalone and nothing else", `{mode: standalone}`, ""},
+		{"the former opt-in to standalone", `{mode: standalone, standalone: {enabled: true}}`, "enabled"},
 		{"no credentials and no URL", `{store: {credentials: false}}`, "store.url must be given"},
+		{"an audience with a space", `{access: {audience: "a b"}}`, "audience"},
 		{"globals of a chart above", `{global: {theirs: 1}}`, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -399,7 +401,7 @@ func rights(t *testing.T, objects []*unstructured.Unstructured) string {
 
 func TestRightsAreHeldByGoldenFiles(t *testing.T) {
 	for _, tt := range []struct{ installation, file string }{
-		{"nothing given", "default"}, {"everything on", "everything"}, {"plain Jobs", "jobs"}, {"two namespaces", "namespaces"}, {"standalone", "standalone"},
+		{"nothing given", "default"}, {"no API", "no-api"}, {"everything on", "everything"}, {"plain Jobs", "jobs"}, {"two namespaces", "namespaces"}, {"standalone", "standalone"},
 	} {
 		t.Run(tt.installation, func(t *testing.T) {
 			objects, _, err := render(t, installations[tt.installation])
@@ -433,11 +435,13 @@ func TestNotesSayWhatToDoNext(t *testing.T) {
 			"create secret generic self-scaling-s3", "helm -n scaling test self-scaling", "workflowtemplate/self-scaling-full", "train: 5 0 * * * (Etc/UTC)",
 			"Usage is read once a minute", "kubectl get scalingpolicies --all-namespaces", "Uninstalling gives every floor back and leaves the CustomResourceDefinition of ScalingPolicy with all policies, and what is in the store.",
 		}},
+		{`{access: {audience: ours}, rbac: {userRoles: {aggregate: false}}}`, []string{
+			"kubectl -n scaling port-forward service/self-scaling-api 8080:80", "create token ACCOUNT --audience=ours", "The rights are in the ClusterRoles\nscaling-self-scaling-view and scaling-self-scaling-edit"}},
 		{`{schedules: {train: {suspend: true}}, crds: {keep: false}, watchNamespaces: [shop]}`, []string{"train: off", "kubectl get scalingpolicies -n shop", "leaves what is in the store."}},
 		{`{prometheus: {url: "http://prometheus:9090"}, controller: {enabled: false}, restore: {enabled: false}, tests: {enabled: false}}`, []string{
 			"Usage comes from http://prometheus:9090, and of the past 672h", "The controller is off", "Floors stay as they are"}},
 		{`{engine: jobs}`, []string{"Runs start by themselves"}},
-		{installations["standalone"], []string{"rollout status statefulset self-scaling-standalone", "leaves the CustomResourceDefinition of ScalingPolicy with all policies, and the volume."}},
+		{installations["standalone"], []string{"rollout status statefulset self-scaling-standalone", "port-forward service/self-scaling-standalone 8080:80", "leaves the CustomResourceDefinition of ScalingPolicy with all policies, and the volume."}},
 	} {
 		_, notes, err := render(t, tt.values)
 		if err != nil {

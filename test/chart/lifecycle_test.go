@@ -161,7 +161,7 @@ func TestOnlyTestsAndRestoringAreHooks(t *testing.T) {
 // The names of all objects, so that two releases in two namespaces, or in one, do not
 // meet: all but the definition of policies bear the release's name or namespace.
 func TestTwoReleasesDoNotMeet(t *testing.T) {
-	for _, values := range []string{`{crds: {enabled: false}}`, `{crds: {enabled: false}, watchNamespaces: [shop]}`, `{crds: {enabled: false}, engine: jobs, api: {enabled: true}}`} {
+	for _, values := range []string{`{crds: {enabled: false}}`, `{crds: {enabled: false}, watchNamespaces: [shop]}`, `{crds: {enabled: false}, engine: jobs}`, `{crds: {enabled: false}, mode: standalone}`} {
 		seen := map[string]string{}
 		for _, r := range []struct{ name, namespace string }{{"a", "one"}, {"b", "one"}, {"a", "two"}} {
 			objects, _, err := renderAs(t, r.name, r.namespace, values)

@@ -124,7 +124,7 @@ func TestNetworkPoliciesLetThroughWhatIsNeeded(t *testing.T) {
 		})
 	}
 	t.Run("standalone reaches no store, but Prometheus", func(t *testing.T) {
-		n := policies(t, mustRender(t, `{mode: standalone, standalone: {enabled: true}, prometheus: {url: "http://p:9091"}, networkPolicy: {enabled: true, prometheusPorts: [9091]}}`))
+		n := policies(t, mustRender(t, `{mode: standalone, prometheus: {url: "http://p:9091"}, networkPolicy: {enabled: true, prometheusPorts: [9091]}}`))
 		if n.leaves(t, standalone, nil, 9000) || !n.leaves(t, standalone, nil, 9091) || !n.enters(t, standalone, stranger, 8080) {
 			t.Error("it reaches the store, or not Prometheus, or is not reached itself")
 		}

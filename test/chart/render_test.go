@@ -30,7 +30,7 @@ var installations = map[string]string{
 	"nothing given": ``,
 	"everything on": `
 controller: {priorityClassName: high, nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], args: ["-v=2"]}
-api: {enabled: true}
+access: {audience: scaling.example.org}
 networkPolicy: {enabled: true, ingressFrom: [{namespaceSelector: {}}]}
 metrics: {serviceMonitor: {enabled: true, labels: {team: a}}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
 global: {imageRegistry: mirror.example, imagePullSecrets: [pull]}
@@ -39,14 +39,15 @@ store: {url: "s3://b/p?endpoint=h:9000&ca=/etc/self-scaling/ca/ca.crt", existing
 workflows: {nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], parallelism: 8}
 `,
 	"plain Jobs":       `{engine: jobs, store: {existingCASecret: ca}}`,
-	"standalone":       `{mode: standalone, standalone: {enabled: true}, networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}}`,
-	"two namespaces":   `{watchNamespaces: [shop, bank], api: {enabled: true}, discovery: {labels: [recommended, "team/app=team/part"], scalables: [{group: apps.kruise.io, resource: clonesets}]}}`,
+	"standalone":       `{mode: standalone, access: {audience: scaling.example.org}, networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}}`,
+	"two namespaces":   `{watchNamespaces: [shop, bank], discovery: {labels: [recommended, "team/app=team/part"], scalables: [{group: apps.kruise.io, resource: clonesets}]}}`,
 	"accounts given":   `{collector: {serviceAccount: {name: mine}}, workflows: {serviceAccount: {name: mine}}, restore: {serviceAccount: {name: mine}}, rbac: {create: false}}`,
 	"identity, no key": `{store: {credentials: false, url: "s3://b"}, collector: {serviceAccount: {annotations: {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}}}`,
 	"digests":          `{collector: {image: {digest: "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}}}`,
 	"other schedules":  `{schedules: {timezone: Europe/Berlin, train: {cron: ["0 1 * * *", "0 13 * * *"], suspend: true}, collect: {enabled: false}}, workflows: {executorSecurityPatch: false}, fullnameOverride: a}`,
 	"Prometheus":       `{prometheus: {url: "http://prometheus.monitoring:9090/x?y=z"}, backfill: 24h, controller: {enabled: false}, networkPolicy: {enabled: true, dns: false}}`,
 	"nothing undone":   `{restore: {enabled: false}, tests: {enabled: false}, engine: jobs, prometheus: {url: "https://p"}}`,
+	"no API":           `{api: {enabled: false}}`,
 	"no CRD":           `{crds: {enabled: false}}`,
 	"step settings":    `{trainer: {args: ["-epochs=3"], resources: {}, activeDeadlineSeconds: 7}, collector: {args: ["-retention=24h", "-backfill=1h"]}}`,
 }

@@ -87,7 +87,7 @@ func TestImages(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	namespace := c.namespace(t, "restricted")
-	for _, name := range []string{"collector", "dataset", "inference", "controller", "trainer"} {
+	for _, name := range []string{"collector", "dataset", "inference", "controller", "api", "trainer"} {
 		t.Run(name, func(t *testing.T) {
 			c.kubectl(t, strings.NewReplacer("NAME", name, "IMAGE", image(name)).Replace(`apiVersion: v1
 kind: Pod

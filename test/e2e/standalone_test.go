@@ -41,7 +41,7 @@ func TestStandalone(t *testing.T) {
 	spec := r.specs(t)
 	claim := r.volume(t)
 	installed := time.Now()
-	r.install(t, "mode=standalone", "standalone.enabled=true", "prometheus.url="+url, "backfill=240h", "standalone.persistence.existingClaim="+claim)
+	r.install(t, "mode=standalone", "prometheus.url="+url, "backfill=240h", "standalone.persistence.existingClaim="+claim)
 	pod := "pod/" + r.name + "-standalone-0"
 	raised := func() error {
 		if got := r.get(t, "hpa/web-0", "{.spec.minReplicas}"); got == "1" {
@@ -163,29 +163,22 @@ func (r *release) memoryPeak(t *testing.T, pod string) int {
 	return 0
 }
 
-// operator makes an account that may do everything with the REST interface, and
+// operator makes an account that has the chart's role for people who change things, and
 // returns a token of it.
 func (r *release) operator(t *testing.T) string {
 	t.Helper()
-	r.kubectl(t, strings.ReplaceAll(`apiVersion: v1
+	r.kubectl(t, strings.NewReplacer("NAMESPACE", r.namespace, "NAME", r.name).Replace(`apiVersion: v1
 kind: ServiceAccount
 metadata: {name: operator, namespace: NAMESPACE}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: NAMESPACE-operator}
-rules: [{apiGroups: [self-scaling.github.io], resources: ["*"], verbs: ["*"]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata: {name: NAMESPACE-operator}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: NAMESPACE-operator}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: NAMESPACE-NAME-edit}
 subjects: [{kind: ServiceAccount, name: operator, namespace: NAMESPACE}]
-`, "NAMESPACE", r.namespace), "apply", "--filename=-")
-	t.Cleanup(func() {
-		r.afterwards(t, "delete", "clusterrole/"+r.namespace+"-operator", "clusterrolebinding/"+r.namespace+"-operator")
-	})
-	return strings.TrimSpace(r.kubectl(t, "", "create", "token", "operator", "--namespace="+r.namespace, "--audience=self-scaling", "--duration=1h"))
+`), "apply", "--filename=-")
+	t.Cleanup(func() { r.afterwards(t, "delete", "clusterrolebinding/"+r.namespace+"-operator") })
+	return strings.TrimSpace(r.kubectl(t, "", "create", "token", "operator", "--namespace="+r.namespace, "--duration=1h"))
 }
 
 // selfscale runs the command line of ours against the REST interface at an address.

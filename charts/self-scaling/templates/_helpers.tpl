@@ -91,6 +91,9 @@ app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance={{ include "se
 - -store=$(STORE_URL)
 - -config=/etc/self-scaling/config/installation.yaml
 {{ include "self-scaling.scopeArgs" $root }}
+{{- if and (eq $program "api") $root.Values.access.audience }}
+- {{ printf "-audience=%s" $root.Values.access.audience | quote }}
+{{- end }}
 - -log-format=json
 {{- end }}
 {{- if eq $program "standalone" }}
@@ -102,6 +105,9 @@ app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance={{ include "se
 {{- with $root.Values.prometheus.url }}
 - {{ printf "--prometheus=%s" . | quote }}
 - --backfill={{ $root.Values.backfill }}
+{{- end }}
+{{- with $root.Values.access.audience }}
+- {{ printf "--audience=%s" . | quote }}
 {{- end }}
 - --log-format=json
 {{- end }}
@@ -215,11 +221,7 @@ capabilities:
 {{- if gt (len (include "self-scaling.fullname" .)) 36 -}}
 {{- fail (printf "fullnameOverride must have at most 36 characters, but is %q" .Values.fullnameOverride) -}}
 {{- end -}}
-{{- if eq .Values.mode "standalone" -}}
-{{- if not .Values.standalone.enabled -}}
-{{- fail "mode standalone needs the program `selfscale serve`, which this version's images do not hold; set standalone.enabled=true to use an image that does" -}}
-{{- end -}}
-{{- else -}}
+{{- if eq .Values.mode "cluster" -}}
 {{- if and (eq .Values.engine "jobs") (not .Values.controller.enabled) -}}
 {{- fail "engine jobs needs controller.enabled=true: without Argo it is the controller that starts the Jobs" -}}
 {{- end -}}

@@ -187,3 +187,33 @@
   resources: [leases]
   verbs: [get, create, update, patch]
 {{- end }}
+
+{{/* What people may do. The resources of the REST interface are in no cluster: rights on them
+     are what its routes ask for. */}}
+{{- define "self-scaling.users.view" }}
+- apiGroups: [self-scaling.github.io]
+  resources: [components, decisions, forecasts, history, models, policies, runs, services, status, trainvalues]
+  verbs: [get]
+- apiGroups: [self-scaling.github.io]
+  resources: [scalingpolicies]
+  verbs: [get, list, watch]
+- apiGroups: [self-scaling.github.io]
+  resources: [scalingpolicies/status]
+  verbs: [get]
+{{- end }}
+
+{{- define "self-scaling.users.edit" }}
+{{- include "self-scaling.users.view" . }}
+- apiGroups: [self-scaling.github.io]
+  resources: [policies, services, trainvalues]
+  verbs: [update]
+- apiGroups: [self-scaling.github.io]
+  resources: [runs]
+  verbs: [create, delete]
+- apiGroups: [self-scaling.github.io]
+  resources: [data]
+  verbs: [delete]
+- apiGroups: [self-scaling.github.io]
+  resources: [scalingpolicies]
+  verbs: [create, update, patch, delete]
+{{- end }}
