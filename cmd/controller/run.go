@@ -79,6 +79,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 type program struct {
 	settings
 	client  *cluster.Client
+	watched *oversight.Oversight
 	elector *lead.Elector
 	loop    controller.Config
 	leading atomic.Pointer[controller.Controller] // nil where another replica leads
@@ -117,8 +118,8 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 	if p.engine, err = engine.New(engine.Options{Client: p.client, Namespace: s.scope.Namespace, Installation: install, StoreURL: s.store, Store: p.openStore, Version: programVersion(), Log: log}); err != nil {
 		return nil, err
 	}
-	watched := oversight.New(p.client, oversight.Options{Scope: scope, Log: log})
-	if p.events, err = oversight.NewEvents(watched, s.scope.Namespace, identity); err != nil {
+	p.watched = oversight.New(p.client, oversight.Options{Scope: scope, Log: log})
+	if p.events, err = oversight.NewEvents(p.watched, s.scope.Namespace, identity); err != nil {
 		return nil, err
 	}
 	if install.Prometheus == "" {
@@ -134,7 +135,7 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 		return nil, err
 	}
 	p.loop = controller.Config{
-		Cluster: watched, Runs: p.engine.Submitter, Pipelines: workflows.Pipelines(), Store: p.openStore,
+		Cluster: p.watched, Runs: p.engine.Submitter, Pipelines: workflows.Pipelines(), Store: p.openStore,
 		Plans: plans, Suspended: p.engine.Suspended,
 		Backfill: time.Duration(install.Backfill),
 		Training: controller.Training{
@@ -253,6 +254,7 @@ func (p *program) lead(ctx context.Context) {
 	defer p.leading.Store(nil)
 	defer p.loop.Metrics.Clear()
 	var all sync.WaitGroup
+	all.Go(func() { p.watched.Run(ctx) })
 	all.Go(func() { c.Run(ctx) })
 	all.Go(func() { p.engine.Run(ctx) })
 	all.Wait()

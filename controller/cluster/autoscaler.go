@@ -22,7 +22,7 @@ import (
 var (
 	HPAResource          = schema.GroupVersionResource{Group: "autoscaling", Version: "v2", Resource: "horizontalpodautoscalers"}
 	ScaledObjectResource = schema.GroupVersionResource{Group: "keda.sh", Version: "v1alpha1", Resource: "scaledobjects"}
-	vpaResource          = schema.GroupVersionResource{Group: "autoscaling.k8s.io", Version: "v1", Resource: "verticalpodautoscalers"}
+	VPAResource          = schema.GroupVersionResource{Group: "autoscaling.k8s.io", Version: "v1", Resource: "verticalpodautoscalers"}
 )
 
 // Annotations on autoscalers. All of ours go when the floor does.
@@ -201,10 +201,10 @@ type Autoscalers struct {
 // none is named. A cluster without KEDA or vertical autoscalers has none of
 // them.
 func (c *Client) Autoscalers(ctx context.Context, namespaces ...string) (*Autoscalers, error) {
-	out := &Autoscalers{byTarget: map[Ref][]*Autoscaler{}, vpas: map[Ref][]*unstructured.Unstructured{}}
+	out := NewAutoscalers()
 	scope := Scope{Namespaces: namespaces}
 	for _, ns := range scope.namespaces() {
-		for _, resource := range []schema.GroupVersionResource{HPAResource, ScaledObjectResource, vpaResource} {
+		for _, resource := range []schema.GroupVersionResource{HPAResource, ScaledObjectResource, VPAResource} {
 			var found []*unstructured.Unstructured
 			err := pages(ctx, resource.Resource, func() { found = nil }, func(ctx context.Context, opts metav1.ListOptions) (string, error) {
 				list, err := c.Dynamic.Resource(resource).Namespace(ns).List(ctx, opts)
@@ -223,15 +223,22 @@ func (c *Client) Autoscalers(ctx context.Context, namespaces ...string) (*Autosc
 				return nil, err
 			}
 			for _, o := range found {
-				out.add(resource, o)
+				out.Add(resource, o)
 			}
 		}
 	}
 	return out, nil
 }
 
-func (s *Autoscalers) add(resource schema.GroupVersionResource, o *unstructured.Unstructured) {
-	if resource == vpaResource {
+// NewAutoscalers returns a look at a cluster that holds none yet.
+func NewAutoscalers() *Autoscalers {
+	return &Autoscalers{byTarget: map[Ref][]*Autoscaler{}, vpas: map[Ref][]*unstructured.Unstructured{}}
+}
+
+// Add takes in an object of one of the resources: [HPAResource],
+// [ScaledObjectResource] or [VPAResource]. It is not changed.
+func (s *Autoscalers) Add(resource schema.GroupVersionResource, o *unstructured.Unstructured) {
+	if resource == VPAResource {
 		ref, _, _ := unstructured.NestedStringMap(withoutOthers(o.Object, "spec", "targetRef"))
 		key := Ref{o.GetNamespace(), ref["apiVersion"], ref["kind"], ref["name"]}.key()
 		s.vpas[key] = append(s.vpas[key], o)

@@ -23,7 +23,7 @@ func FuzzAutoscaler(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, resource := range []schema.GroupVersionResource{HPAResource, ScaledObjectResource, vpaResource} {
+		for _, resource := range []schema.GroupVersionResource{HPAResource, ScaledObjectResource, VPAResource} {
 			var o unstructured.Unstructured
 			if err := o.UnmarshalJSON(append([]byte(nil), data...)); err != nil {
 				o.Object = nil
@@ -32,7 +32,7 @@ func FuzzAutoscaler(f *testing.F) {
 				}
 			}
 			s := &Autoscalers{byTarget: map[Ref][]*Autoscaler{}, vpas: map[Ref][]*unstructured.Unstructured{}}
-			s.add(resource, &o)
+			s.Add(resource, &o)
 			target := Ref{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"}
 			s.Owner(target, schemas.Requests{schemas.CPU: 1})
 			for _, a := range s.All() {

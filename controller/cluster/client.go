@@ -6,7 +6,8 @@
 //
 // Nothing here keeps state or a watch open: every call reads the API server
 // page by page ([PageSize] objects at a time, from its watch cache), so that a
-// step of a workflow and a long-running controller can use it alike.
+// step of a workflow and a long-running controller can use it alike. Package
+// watch keeps a copy of what a controller looks at again and again.
 // Requests are limited to [QPS] a second in all, with bursts of [Burst].
 package cluster
 

@@ -59,12 +59,17 @@ func (c *Component) BasePolicy() schemas.Policy {
 // Components returns the components of the scope, in order. One that cannot be
 // made sense of says so in its Target and leaves the others alone.
 func (c *Client) Components(ctx context.Context, scope Scope) ([]*Component, error) {
-	w := &workloads{client: c, resources: map[string]map[string]kindInfo{}, parents: map[Ref]*parent{}, known: map[Ref]*workload{}, selectors: map[string]*selectors{}}
-	if err := w.list(ctx, scope.namespaces()); err != nil {
-		return nil, err
-	}
 	scalers, err := c.Autoscalers(ctx, scope.Namespaces...)
 	if err != nil {
+		return nil, err
+	}
+	return c.ComponentsUnder(ctx, scope, scalers)
+}
+
+// ComponentsUnder is [Client.Components] for who knows the autoscalers already.
+func (c *Client) ComponentsUnder(ctx context.Context, scope Scope, scalers *Autoscalers) ([]*Component, error) {
+	w := &workloads{client: c, resources: map[string]map[string]kindInfo{}, parents: map[Ref]*parent{}, known: map[Ref]*workload{}, selectors: map[string]*selectors{}}
+	if err := w.list(ctx, scope.namespaces()); err != nil {
 		return nil, err
 	}
 	pods := map[schemas.ComponentID][]*Pod{}

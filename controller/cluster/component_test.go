@@ -268,7 +268,7 @@ func TestAServerThatDoesNotAnswerIsUnavailable(t *testing.T) {
 		return apierrors.NewInternalError(fmt.Errorf("etcd is away"))
 	}
 	_, err := client.Components(t.Context(), cluster.Scope{})
-	if schemas.CodeOf(err) != schemas.CodeUnavailable || !strings.Contains(err.Error(), "list deployments") {
+	if schemas.CodeOf(err) != schemas.CodeUnavailable || !strings.Contains(err.Error(), "list horizontalpodautoscalers") {
 		t.Errorf("error %v, want an unavailable one that names the list", err)
 	}
 }

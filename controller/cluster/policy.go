@@ -54,17 +54,11 @@ func (c *Client) Policies(ctx context.Context, namespaces ...string) (p Policies
 			}
 			for i := range list.Items {
 				o := &list.Items[i]
-				policy, err := decodePolicy(o)
-				if err != nil {
-					service, _, _ := unstructured.NestedString(o.Object, "spec", "service") // not a text: not to be told
-					unreadable[o.GetNamespace()+"/"+o.GetName()] = &UnreadablePolicy{ServiceKey{o.GetNamespace(), service}, err}
-					continue
+				if policy, err := DecodePolicy(o); err != nil {
+					unreadable[o.GetNamespace()+"/"+o.GetName()] = err
+				} else {
+					p.Add(policy)
 				}
-				key := ServiceKey{policy.Namespace, policy.Spec.Service}
-				if old := p[key]; old != nil && !older(policy, old) {
-					continue
-				}
-				p[key] = policy
 			}
 			return list.GetContinue(), nil
 		})
@@ -75,11 +69,29 @@ func (c *Client) Policies(ctx context.Context, namespaces ...string) (p Policies
 	return p, unreadable, nil
 }
 
+// Add takes a policy in. Of two for one service the older counts.
+func (p Policies) Add(policy *v1alpha1.ScalingPolicy) {
+	key := ServiceKey{policy.Namespace, policy.Spec.Service}
+	if old := p[key]; old == nil || older(policy, old) {
+		p[key] = policy
+	}
+}
+
 func older(a, b *v1alpha1.ScalingPolicy) bool {
 	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
 		return a.CreationTimestamp.Before(&b.CreationTimestamp)
 	}
 	return a.Name < b.Name
+}
+
+// DecodePolicy returns what an object says. The error is an [UnreadablePolicy].
+func DecodePolicy(o *unstructured.Unstructured) (*v1alpha1.ScalingPolicy, error) {
+	policy, err := decodePolicy(o)
+	if err != nil {
+		service, _, _ := unstructured.NestedString(o.Object, "spec", "service") // not a text: not to be told
+		return nil, &UnreadablePolicy{ServiceKey{o.GetNamespace(), service}, err}
+	}
+	return policy, nil
 }
 
 func decodePolicy(o *unstructured.Unstructured) (*v1alpha1.ScalingPolicy, error) {

@@ -4,11 +4,11 @@
 {{- $watched := dict -}}
 {{- $own := dict -}}
 {{- if eq .Values.mode "standalone" -}}
-{{- $_ := set $watched "standalone" (list "see" "measure" "bind" "tell" "retell" "policies" "manage") -}}
+{{- $_ := set $watched "standalone" (list "see" "follow" "measure" "bind" "tell" "retell" "policies" "manage") -}}
 {{- $_ := set $own "standalone" (list "settings" "tell" "retell") -}}
 {{- else -}}
 {{- $_ := set $watched "inference" (list "see" "bind" "tell") -}}
-{{- if .Values.controller.enabled }}{{ $_ := set $watched "controller" (list "see" "measure" "bind" "tell" "retell" "policies") }}{{ end -}}
+{{- if .Values.controller.enabled }}{{ $_ := set $watched "controller" (list "see" "follow" "measure" "bind" "tell" "retell" "policies") }}{{ end -}}
 {{- if .Values.api.enabled }}{{ $_ := set $watched "api" (list "see" "manage") }}{{ end -}}
 {{- if eq .Values.engine "argo" -}}
 {{- range list "collector" "dataset" "trainer" "inference" "workflows" }}{{ $_ := set $own . (list "executor") }}{{ end -}}
@@ -53,6 +53,22 @@
 - apiGroups: [self-scaling.github.io]
   resources: [scalingpolicies]
   verbs: [list]
+{{- end }}
+
+{{- define "self-scaling.rules.follow" }}
+# What is looked at every minute is followed, and not listed again.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [watch]
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [watch]
+- apiGroups: [autoscaling.k8s.io]
+  resources: [verticalpodautoscalers]
+  verbs: [watch]
+- apiGroups: [self-scaling.github.io]
+  resources: [scalingpolicies]
+  verbs: [watch]
 {{- end }}
 
 {{- define "self-scaling.rules.measure" }}

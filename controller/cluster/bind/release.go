@@ -115,26 +115,32 @@ func Sweep(ctx context.Context, client *cluster.Client, now time.Time, giveBack 
 	return out, err
 }
 
-// sweep is [Sweep] of one autoscaler.
-func sweep(ctx context.Context, client *cluster.Client, all *cluster.Autoscalers, a *cluster.Autoscaler, now time.Time, giveBack func(schemas.ComponentID) string, out *[]GivenBack) (bool, error) {
+// dueBack returns why a floor is to be given back; Why is empty where it is not.
+func dueBack(a *cluster.Autoscaler, now time.Time, giveBack func(schemas.ComponentID) string) GivenBack {
 	id, err := schemas.ParseComponentID(a.Object.GetAnnotations()[cluster.AnnotationComponent])
 	back := GivenBack{Change: Change{Component: id, Before: number(a)}, Autoscaler: a.String(), Why: "its annotations do not tell whose it is"}
 	if err == nil {
 		back.Why = giveBack(id)
 	}
+	if back.Why == "" && expired(a, now) {
+		back.Expired, back.Why = true, "it has expired"
+	}
+	return back
+}
+
+// sweep is [Sweep] of one autoscaler.
+func sweep(ctx context.Context, client *cluster.Client, all *cluster.Autoscalers, a *cluster.Autoscaler, now time.Time, giveBack func(schemas.ComponentID) string, out *[]GivenBack) (bool, error) {
+	back := dueBack(a, now, giveBack)
 	switch {
-	case back.Why != "" && a.Owned():
+	case back.Why == "":
+		return false, nil
+	case a.Owned() && !back.Expired:
 		// Who else scales the workload knows how many replicas it needs.
 		if err := removeOwned(ctx, client, a, len(all.Owner(a.Target(), nil).Users) == 0); err != nil {
 			return true, err
 		}
 		*out = append(*out, back)
 		return true, nil
-	case back.Why != "":
-	case expired(a, now):
-		back.Expired, back.Why = true, "it has expired"
-	default:
-		return false, nil
 	}
 	if err := Release(ctx, client, a); err != nil {
 		return true, err
@@ -142,6 +148,17 @@ func sweep(ctx context.Context, client *cluster.Client, all *cluster.Autoscalers
 	back.After = number(a)
 	*out = append(*out, back)
 	return true, nil
+}
+
+// Due reports whether [Tend] would change something, as far as a look at the
+// autoscalers tells. The look may be older than what Tend acts on.
+func Due(all *cluster.Autoscalers, now time.Time, giveBack func(schemas.ComponentID) string) bool {
+	due := false
+	_, _ = visit(all, func(a *cluster.Autoscaler) (bool, error) { // which cannot fail
+		due = due || oneTooMany(all, a) || dueBack(a, now, giveBack).Why != ""
+		return false, nil
+	})
+	return due
 }
 
 // Tended says what [Tend] did.

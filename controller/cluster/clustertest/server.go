@@ -1,7 +1,7 @@
 // Package clustertest is an API server in memory for tests: it lists page by
 // page, creates, patches and deletes whatever resource it is told of, and keeps
-// managedFields with the code that a real API server keeps them with. It
-// validates nothing and serves no watch.
+// managedFields with the code that a real API server keeps them with, and lets
+// changes be watched. It validates nothing.
 package clustertest
 
 import (
@@ -29,6 +29,7 @@ import (
 	apitypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -80,11 +81,13 @@ type Server struct {
 	version int
 	writes  []string
 	dry     bool // the request under way is to change nothing
+	changes changes
+	lists   map[string]int // how often a resource was listed, or a page of it
 }
 
 // New starts a server on the loopback that ends with the test.
 func New(t testing.TB, kinds ...Kind) *Server {
-	s := &Server{t: t, kinds: map[schema.GroupVersionResource]Kind{}, objects: map[schema.GroupVersionResource]map[string]*unstructured.Unstructured{}}
+	s := &Server{t: t, kinds: map[schema.GroupVersionResource]Kind{}, objects: map[schema.GroupVersionResource]map[string]*unstructured.Unstructured{}, changes: newChanges(), lists: map[string]int{}}
 	for _, k := range kinds {
 		gv, err := schema.ParseGroupVersion(k.APIVersion)
 		if err != nil {
@@ -94,7 +97,11 @@ func New(t testing.TB, kinds ...Kind) *Server {
 		s.kinds[gvr], s.objects[gvr] = k, map[string]*unstructured.Unstructured{}
 	}
 	s.http = httptest.NewServer(s)
-	t.Cleanup(s.http.Close)
+	t.Cleanup(func() {
+		s.EndWatches()
+		s.http.CloseClientConnections()
+		s.http.Close()
+	})
 	return s
 }
 
@@ -168,6 +175,8 @@ func asked(r *http.Request) (verb, resource string) {
 	switch {
 	case len(parts) == 0:
 		return verb, ""
+	case verb == "get" && len(parts) == 1 && watches(r):
+		verb = "watch"
 	case verb == "get" && len(parts) == 1:
 		verb = "list"
 	case verb == "post":
@@ -180,6 +189,13 @@ func asked(r *http.Request) (verb, resource string) {
 		resource += "/" + parts[2]
 	}
 	return verb, resource
+}
+
+// Lists returns how many pages of a resource have been asked for.
+func (s *Server) Lists(resource string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists[resource]
 }
 
 // Events returns the Events, in no order.
@@ -286,7 +302,7 @@ func (s *Server) Delete(resource, namespace, name string) {
 	defer s.mu.Unlock()
 	for gvr, objects := range s.objects {
 		if gvr.Resource == resource {
-			delete(objects, namespace+"/"+name)
+			s.remove(gvr, objects[namespace+"/"+name])
 		}
 	}
 }
@@ -323,6 +339,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			answer(w, int(err.ErrStatus.Code), &err.ErrStatus)
 			return
 		}
+	}
+	if watches(r) {
+		s.watch(w, r)
+		return
 	}
 	out, err := s.serve(r)
 	if err != nil {
@@ -385,6 +405,7 @@ func (s *Server) serve(r *http.Request) (any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(parts) == 1 && r.Method == http.MethodGet {
+		s.lists[gvr.Resource]++
 		return s.page(gvr, kind, namespace, r)
 	}
 	s.dry = r.URL.Query().Get("dryRun") == metav1.DryRunAll
@@ -418,7 +439,7 @@ func (s *Server) serve(r *http.Request) (any, error) {
 	case http.MethodGet:
 		return live, nil
 	case http.MethodDelete:
-		delete(s.objects[gvr], key(live))
+		s.remove(gvr, live)
 		return &metav1.Status{Status: metav1.StatusSuccess}, nil
 	case http.MethodPut:
 		var o unstructured.Unstructured
@@ -595,8 +616,24 @@ func (s *Server) keep(gvr schema.GroupVersionResource, o *unstructured.Unstructu
 	}
 	s.version++
 	o.SetResourceVersion(strconv.Itoa(s.version))
+	kind := watch.Modified
+	if s.objects[gvr][key(o)] == nil {
+		kind = watch.Added
+	}
 	s.objects[gvr][key(o)] = o
+	s.changes.add(gvr, s.version, kind, o.DeepCopy())
 	return o.DeepCopy()
+}
+
+func (s *Server) remove(gvr schema.GroupVersionResource, o *unstructured.Unstructured) {
+	if o == nil {
+		return
+	}
+	delete(s.objects[gvr], key(o))
+	s.version++
+	last := o.DeepCopy()
+	last.SetResourceVersion(strconv.Itoa(s.version))
+	s.changes.add(gvr, s.version, watch.Deleted, last)
 }
 
 func fieldManager(gvk schema.GroupVersionKind) (*managedfields.FieldManager, error) {

@@ -18,6 +18,7 @@ import (
 	"github.com/self-scaling/self-scaling/controller"
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/bind"
+	"github.com/self-scaling/self-scaling/controller/cluster/watch"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/schemas/v1alpha1"
 )
@@ -33,13 +34,17 @@ type Options struct {
 	Log    *slog.Logger       // none where nil
 }
 
-// Oversight implements [controller.Cluster].
+// Oversight implements [controller.Cluster]. What there is to do it finds in a copy of the
+// cluster's autoscalers and policies, where [Oversight.Run] keeps one; what it then does, it
+// does for the state that the API server has.
 type Oversight struct {
 	client *cluster.Client
 	opts   Options
+	cache  *watch.Cache
 
 	mu       sync.Mutex
 	policies cluster.Policies
+	found    map[schemas.ComponentID]*cluster.Component
 	ensured  error // why not every service has a policy
 	// unreadable are the policies, by namespace and name, that were told of.
 	unreadable map[string]bool
@@ -58,7 +63,27 @@ func New(client *cluster.Client, opts Options) *Oversight {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Oversight{client: client, opts: opts}
+	return &Oversight{
+		client: client, opts: opts,
+		cache: watch.New(client, watch.Options{Namespaces: opts.Scope.Namespaces, Clock: opts.Clock, Log: opts.Log}),
+	}
+}
+
+// Run keeps the copy until ctx ends; it may be called again then. Without it everything is
+// listed at every look.
+func (o *Oversight) Run(ctx context.Context) { o.cache.Run(ctx) }
+
+// look returns the policies and autoscalers that there are, and whether that is the copy.
+func (o *Oversight) look(ctx context.Context) (p cluster.Policies, unreadable map[string]error, scalers *cluster.Autoscalers, copied bool, err error) {
+	p, unreadable, known := o.cache.Policies()
+	scalers, ok := o.cache.Autoscalers()
+	if known && ok {
+		return p, unreadable, scalers, true, nil
+	}
+	if p, unreadable, err = o.client.Policies(ctx, o.opts.Scope.Namespaces...); err == nil {
+		scalers, err = o.client.Autoscalers(ctx, o.opts.Scope.Namespaces...)
+	}
+	return p, unreadable, scalers, false, err
 }
 
 // Discover implements [controller.Cluster]. That a policy cannot be made is reported by
@@ -66,25 +91,35 @@ func New(client *cluster.Client, opts Options) *Oversight {
 func (o *Oversight) Discover(ctx context.Context) ([]controller.Component, error) {
 	// The policies first: one that appears in between is then met by a component that
 	// is known, and not taken for one that is missing.
-	policies, unreadable, err := o.client.Policies(ctx, o.opts.Scope.Namespaces...)
+	policies, unreadable, scalers, copied, err := o.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	found, err := o.client.Components(ctx, o.opts.Scope)
+	found, err := o.client.ComponentsUnder(ctx, o.opts.Scope, scalers)
 	if err != nil {
 		return nil, err
 	}
-	o.warn(unreadable)
 	blocked := func(c *cluster.Component) error {
 		return unreadable[c.ID.Namespace+"/"+cluster.PolicyName(c.ID.Service)]
 	}
-	without := slices.DeleteFunc(slices.Clone(found), func(c *cluster.Component) bool { return blocked(c) != nil })
+	lacks := func(c *cluster.Component) bool { return policies[serviceOf(c.ID)] == nil && blocked(c) == nil }
+	if copied && slices.ContainsFunc(found, lacks) {
+		// What the copy does not know may have been made all the same.
+		if policies, unreadable, err = o.client.Policies(ctx, o.opts.Scope.Namespaces...); err != nil {
+			return nil, err
+		}
+	}
+	o.warn(unreadable)
+	without := slices.DeleteFunc(slices.Clone(found), func(c *cluster.Component) bool { return !lacks(c) })
 	_, ensured := o.client.EnsurePolicies(ctx, policies, without)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	o.mu.Lock()
-	o.policies, o.ensured = policies, ensured
+	o.policies, o.ensured, o.found = policies, ensured, make(map[schemas.ComponentID]*cluster.Component, len(found))
+	for _, c := range found {
+		o.found[c.ID] = c
+	}
 	o.mu.Unlock()
 	out := make([]controller.Component, 0, len(found))
 	for _, c := range found {
@@ -123,7 +158,7 @@ func component(c *cluster.Component, policies cluster.Policies, unreadable error
 			out.Floor, out.Expires = &floor, expires
 		}
 	}
-	own := policies[cluster.ServiceKey{Namespace: c.ID.Namespace, Service: c.ID.Service}]
+	own := policies[serviceOf(c.ID)]
 	switch policy, err := policies.Policy(c); {
 	case unreadable != nil:
 		out.Problem = unreadable.Error()
@@ -138,13 +173,24 @@ func component(c *cluster.Component, policies cluster.Policies, unreadable error
 	return out
 }
 
+func serviceOf(id schemas.ComponentID) cluster.ServiceKey {
+	return cluster.ServiceKey{Namespace: id.Namespace, Service: id.Service}
+}
+
 // Tend implements [controller.Cluster].
 func (o *Oversight) Tend(ctx context.Context, now time.Time, keep func(schemas.ComponentID) bool) (controller.Tended, error) {
-	done, err := bind.Tend(ctx, o.client, now, func(id schemas.ComponentID) string {
-		if keep(id) {
+	giveBack := func(kept bool) string {
+		if kept {
 			return ""
 		}
 		return "the component is gone or not in mode Auto"
+	}
+	if all, ok := o.cache.Autoscalers(); ok && !bind.Due(all, now, func(id schemas.ComponentID) string { return giveBack(keep(id)) }) {
+		return controller.Tended{}, nil
+	}
+	managed := o.managed(ctx)
+	done, err := bind.Tend(ctx, o.client, now, func(id schemas.ComponentID) string {
+		return giveBack(keep(id) || managed(id))
 	}, o.opts.Scope.Namespaces...)
 	t := controller.Tended{Yielded: done.Yielded}
 	for _, back := range done.GivenBack {
@@ -155,6 +201,31 @@ func (o *Oversight) Tend(ctx context.Context, now time.Time, keep func(schemas.C
 		*list = append(*list, back.Component)
 	}
 	return t, err
+}
+
+// managed says of components whether their operators want floors by now. It reads the
+// policies when it is first asked, and where they cannot be read it says yes: a floor
+// stays until it is known that nobody wants it, or it expires.
+func (o *Oversight) managed(ctx context.Context) func(schemas.ComponentID) bool {
+	o.mu.Lock()
+	found := o.found
+	o.mu.Unlock()
+	read := sync.OnceValues(func() (cluster.Policies, error) {
+		p, _, err := o.client.Policies(ctx, o.opts.Scope.Namespaces...)
+		return p, err
+	})
+	return func(id schemas.ComponentID) bool {
+		c := found[id]
+		if c == nil {
+			return false
+		}
+		policies, err := read()
+		if err != nil {
+			return true
+		}
+		policy, err := policies.Policy(c)
+		return err == nil && policy.Mode == schemas.Auto
+	}
 }
 
 // update is a status that is to be written.

@@ -1,9 +1,11 @@
 package oversight_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,6 +94,29 @@ func start(t testing.TB, documents string, change ...func(*oversight.Options)) *
 	}
 	f.Oversight = oversight.New(client, opts)
 	return f
+}
+
+// keepCopy has the oversight work on a copy of the cluster, which is as new as the server
+// until it is held.
+func (f *fixture) keepCopy() {
+	f.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { f.Run(ctx) })
+	f.t.Cleanup(func() { cancel(); running.Wait() })
+	// With a copy, and nothing to do, tending costs no request.
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		before := f.server.Lists("horizontalpodautoscalers")
+		if _, err := f.Tend(f.t.Context(), noon, func(schemas.ComponentID) bool { return true }); err != nil {
+			f.t.Fatal(err)
+		}
+		if f.server.Lists("horizontalpodautoscalers") == before {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatal("there is no copy")
+		}
+	}
 }
 
 func (f *fixture) discover() []controller.Component {

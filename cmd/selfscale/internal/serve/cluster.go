@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -68,10 +69,12 @@ func clusterWorld(o cli.ServeOptions, log *slog.Logger) (*world, error) {
 	var source collector.Source = sampler
 	w.run = func(ctx context.Context) error {
 		defer events.Stop()
+		var all sync.WaitGroup
+		all.Go(func() { watched.Run(ctx) })
 		if o.Prometheus == "" {
-			sampler.Run(ctx)
+			all.Go(func() { sampler.Run(ctx) })
 		}
-		<-ctx.Done()
+		all.Wait()
 		return nil
 	}
 	if o.Prometheus != "" {
