@@ -64,7 +64,8 @@ func TestStandalone(t *testing.T) {
 			return fmt.Errorf("%w: %v in %s", errFinal, err, out)
 		}
 		for _, run := range page.Items {
-			if run.Pipeline == "train" && strings.EqualFold(run.Phase, "Succeeded") {
+			// The first of all measures, trains and decides in one.
+			if (run.Pipeline == "train" || run.Pipeline == "full") && strings.EqualFold(run.Phase, "Succeeded") {
 				return nil
 			}
 		}
@@ -75,7 +76,11 @@ func TestStandalone(t *testing.T) {
 			t.Errorf("the container was started again %s times: %s", got, r.get(t, pod, "{.status.containerStatuses[0].lastState}"))
 		}
 		peak := r.memoryPeak(t, pod)
-		t.Logf("FIGURE standalone: %d components, training included: at most %.0f MiB, page cache included, of %s", components, float64(peak)/(1<<20), r.get(t, pod, "{.spec.containers[0].resources.limits.memory}"))
+		const most = 128 << 20 // what the chart gives it
+		t.Logf("FIGURE standalone: %d components, training included: at most %.0f MiB resident, the program's own pages included, of %s", components, float64(peak)/(1<<20), r.get(t, pod, "{.spec.containers[0].resources.limits.memory}"))
+		if peak > most {
+			t.Errorf("%d bytes were resident, at most %d may be", peak, most)
+		}
 	})
 	t.Run("started again, it goes on", func(t *testing.T) {
 		r.kubectl(t, "", "delete", pod, "--namespace="+r.namespace)
@@ -138,29 +143,28 @@ func (r *release) memoryPeak(t *testing.T, pod string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	peak := 0
 	for _, path := range groups {
 		group, err := os.ReadFile(path)
 		if err != nil || !strings.Contains(strings.NewReplacer("-", "", "_", "").Replace(string(group)), uid) {
 			continue // of a process that has ended, or of another pod
 		}
-		dir := filepath.Dir(path)
-		if argv, err := os.ReadFile(filepath.Join(dir, "cmdline")); err != nil || !strings.HasPrefix(string(argv), "/bin/") {
-			continue // what holds the pod's network
-		}
-		status, err := os.ReadFile(filepath.Join(dir, "status"))
+		status, err := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		var kib int
 		for line := range strings.Lines(string(status)) {
 			if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+				var kib int
 				fmt.Sscan(rest, &kib)
-				return kib << 10
+				peak = max(peak, kib<<10) // beside it is what holds the pod's network
 			}
 		}
 	}
-	t.Fatalf("no process of %s was found", pod)
-	return 0
+	if peak == 0 {
+		t.Fatalf("no process of %s was found", pod)
+	}
+	return peak
 }
 
 // operator makes an account that has the chart's role for people who change things, and
