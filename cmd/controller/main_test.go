@@ -33,6 +33,7 @@ func TestWrongCommandLines(t *testing.T) {
 		{"a command that is none", []string{"uninstall"}, `controller: arguments must be flags or one of restore and report, but there is "uninstall"` + "\n"},
 		{"an unknown log format", []string{"-log-format", "xml"}, `controller: flag -log-format must be text or json, but is "xml"` + "\n"},
 		{"labels that are none", []string{"restore", "-labels", "x"}, "controller: flag -labels: label preset must be"},
+		{"nowhere to remove from", []string{"restore", "-remove", "main"}, "controller: flag -remove needs the flag -namespace\n"},
 		{"too little time", []string{"restore", "-timeout", "0s"}, "controller: flag -timeout must be at least 1s, but is 0s\n"},
 		{"no such installation", []string{"-store", "file:///nowhere", "-namespace", "n", "-config", "/nowhere.yaml"}, "controller: installation: open /nowhere.yaml"},
 		{"a report of no run", []string{"report", "-store", "file:///tmp/x", "-status", "Succeeded"}, "controller: "},
@@ -79,19 +80,19 @@ func TestAReportIsKept(t *testing.T) {
 	}
 }
 
-func TestRestoreGivesEverythingBack(t *testing.T) {
-	server := clustertest.New(t, clustertest.Kinds()...)
+// connected makes a server the one that KUBECONFIG names.
+func connected(t *testing.T, server *clustertest.Server) {
+	t.Helper()
 	kubeconfig := t.TempDir() + "/config"
-	if err := os.WriteFile(kubeconfig, []byte(`apiVersion: v1
-kind: Config
-current-context: a
-contexts: [{name: a, context: {cluster: a, user: a}}]
-clusters: [{name: a, cluster: {server: "`+server.Config().Host+`"}}]
-users: [{name: a, user: {}}]
-`), 0o600); err != nil {
+	if err := os.WriteFile(kubeconfig, []byte(server.Kubeconfig()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("KUBECONFIG", kubeconfig)
+}
+
+func TestRestoreGivesEverythingBack(t *testing.T) {
+	server := clustertest.New(t, clustertest.Kinds()...)
+	connected(t, server)
 	server.Load("self-scaling", `apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
@@ -113,6 +114,26 @@ spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, minRe
 	spec := hpa.Object["spec"].(map[string]any)
 	if spec["minReplicas"] != int64(2) || len(hpa.GetAnnotations()) != 0 {
 		t.Errorf("minReplicas is %v with annotations %v, want the user's 2 and none", spec["minReplicas"], hpa.GetAnnotations())
+	}
+	server.Load("self-scaling", `apiVersion: coordination.k8s.io/v1
+kind: Lease
+metadata: {name: main-controller, namespace: scaling}
+`)
+	for _, want := range []string{"1 objects were removed", "0 objects were removed"} {
+		code, stdout, stderr := call(t, "restore", "-namespace", "scaling", "-remove", "main")
+		if want = "controller: " + want + "\ncontroller: 0 floors were given back\n"; code != 0 || stdout != want {
+			t.Fatalf("exit code %d with %q and %q, want 0 with %q", code, stdout, stderr, want)
+		}
+	}
+}
+
+func TestFloorsAreGivenBackThoughSomethingCannotBeRemoved(t *testing.T) {
+	server := clustertest.New(t, clustertest.Kinds()...)
+	connected(t, server)
+	server.Deny("delete", "leases")
+	code, stdout, stderr := call(t, "restore", "-namespace", "scaling", "-remove", "main")
+	if code != workflows.ExitConfig || stdout != "controller: 0 floors were given back\n" || !strings.Contains(stderr, "0 objects were removed, but not all: delete lease main-controller") {
+		t.Errorf("exit code %d with %q and %q, want %d, floors given back and the cause", code, stdout, stderr, workflows.ExitConfig)
 	}
 }
 

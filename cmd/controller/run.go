@@ -28,6 +28,7 @@ import (
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/lead"
 	"github.com/self-scaling/self-scaling/controller/cluster/oversight"
+	"github.com/self-scaling/self-scaling/controller/cluster/remains"
 	"github.com/self-scaling/self-scaling/controller/cluster/usage"
 	"github.com/self-scaling/self-scaling/controller/installation"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -107,7 +108,7 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &program{settings: s, log: log, metrics: prometheus.NewRegistry(), lease: install.Name + "-controller"}
+	p := &program{settings: s, log: log, metrics: prometheus.NewRegistry(), lease: remains.Lease(install.Name)}
 	if p.client, err = cluster.NewClient(config); err != nil {
 		return nil, err
 	}

@@ -390,6 +390,9 @@ func rights(t *testing.T, objects []*unstructured.Unstructured) string {
 					if group == "" {
 						group = "core"
 					}
+					if len(rule.ResourceNames) > 0 {
+						resource += " named " + strings.Join(rule.ResourceNames, ",")
+					}
 					lines = append(lines, fmt.Sprintf("%s: %s: %s/%s: %s", b.Subjects[0].Name, where, group, resource, strings.Join(rule.Verbs, ",")))
 				}
 			}

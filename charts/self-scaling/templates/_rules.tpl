@@ -233,3 +233,28 @@
   resources: [scalingpolicies]
   verbs: [create, update, patch, delete]
 {{- end }}
+
+{{- define "self-scaling.own.remove" }}
+# What is deleted when the release is: runs, whichever engine they ran on, and what else no
+# chart knows of.
+- apiGroups: [argoproj.io]
+  resources: [workflows]
+  verbs: [list, delete]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [list, delete]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "self-scaling.fullname" . }}-controller]
+  verbs: [delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
+- apiGroups: [""]
+  resources: [pods]
+  resourceNames:
+  {{- range list "store" "api" "collector" "controller" "inference" }}
+    - {{ include "self-scaling.fullname" $ }}-test-{{ . }}
+  {{- end }}
+  verbs: [delete]
+{{- end }}
