@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
+	"github.com/self-scaling/self-scaling/workflows/record"
 )
 
 // Whatever an operator does to runs with Argo's own tools, each run ends as it
@@ -42,6 +44,7 @@ func TestArgo(t *testing.T) {
 		first = r.argo(t, "submit", "--from=workflowtemplate/"+r.name+"-train", "--parameter=run-id=train-1", "--parameter="+now, "--output=name")
 		r.ended(t, first, "Succeeded")
 		one(t, "train-1")
+		recorded(t, s, "train-1", workflows.Succeeded)
 	}) {
 		return
 	}
@@ -65,6 +68,7 @@ func TestArgo(t *testing.T) {
 		r.argo(t, "retry", name)
 		r.ended(t, name, "Succeeded")
 		one(t, "train-2")
+		recorded(t, s, "train-2", workflows.Succeeded)
 	})
 	t.Run("resubmit --memoized goes on behind the steps that succeeded", func(t *testing.T) {
 		// Named by nothing but its Workflow, and held between its first step and
@@ -164,7 +168,17 @@ func TestArgo(t *testing.T) {
 	})
 }
 
-// manifests lists what the steps of a run have committed.
+// recorded holds the record of a run, which its exit handler keeps, to a phase.
+func recorded(t *testing.T, s *artifact.Store, run string, want workflows.Phase) {
+	t.Helper()
+	got, err := record.NewReader(s).Get(t.Context(), run)
+	if err != nil || got.Phase != want {
+		t.Errorf("the record of run %s says %q (error %v), want %s", run, got.Phase, err, want)
+	}
+}
+
+// manifests lists what the steps of a run have committed. The record of its end is none
+// of them: each time that the run ends has its own.
 func manifests(t *testing.T, s *artifact.Store, run string) []string {
 	t.Helper()
 	all, err := s.Manifests(t.Context(), run)
@@ -173,6 +187,9 @@ func manifests(t *testing.T, s *artifact.Store, run string) []string {
 	}
 	var sums []string
 	for _, m := range all {
+		if m.Step == record.StepName {
+			continue
+		}
 		sums = append(sums, m.Step+"/"+m.Shard+"@"+m.Sum)
 	}
 	return sums
@@ -258,6 +275,7 @@ func TestJobs(t *testing.T) {
 	s := r.store(t)
 	end := time.Now().UTC().Truncate(15 * time.Minute)
 	r.seed(t, "seed", 10, end, series{"shop", "web", daily(.1, .4)}, series{"shop", "db", daily(.05, .1)})
+	before := r.everything(t)
 	r.install(t, "engine=jobs", "api.enabled=false", "controller.replicas=1", "schedules.collect.suspend=true",
 		"schedules.train.cron={*/2 * * * *}", "schedules.infer.cron={* * * * *}")
 	for _, want := range []struct {
@@ -279,4 +297,5 @@ func TestJobs(t *testing.T) {
 	if out := r.get(t, "workflows", "{.items[*].metadata.name}"); out != "" {
 		t.Errorf("there are Workflows: %s", out)
 	}
+	r.uninstall(t, before)
 }

@@ -62,7 +62,19 @@ func TestLifecycle(t *testing.T) {
 			t.Errorf("schedule is %q after the rollback", got)
 		}
 	})
-	r.helm(t, "uninstall", r.name, "--wait", "--timeout=5m")
+	// In the midst of a run.
+	r.node(t, r.argo(t, "submit", "--from=workflowtemplate/"+r.name+"-train", "--output=name"), "dataset", "Running")
+	r.uninstall(t, before)
+	if got := r.specs(t); got != spec {
+		t.Errorf("the workload's specs were\n%s\nand are now\n%s", spec, got)
+	}
+}
+
+// uninstall does what the chart's manual says, after which there must be nothing that
+// was not there before.
+func (r *release) uninstall(t *testing.T, before []string) {
+	t.Helper()
+	r.helm(t, "uninstall", r.name, "--timeout=10m")
 	eventually(t, "nothing is left behind", 2*time.Minute, func() error {
 		for _, object := range r.everything(t) {
 			if !slices.Contains(before, object) {
@@ -71,9 +83,6 @@ func TestLifecycle(t *testing.T) {
 		}
 		return nil
 	})
-	if got := r.specs(t); got != spec {
-		t.Errorf("the workload's specs were\n%s\nand are now\n%s", spec, got)
-	}
 }
 
 // Kinds that Kubernetes makes by itself, and policies, which belong to the user.
@@ -95,6 +104,7 @@ func (r *release) everything(t *testing.T) []string {
 		}
 		all = append(all, strings.Fields(out)...)
 	}
+	all = append(all, strings.Fields(r.kubectl(t, "", "get", "pods", "--namespace="+r.namespace, "--selector=app.kubernetes.io/part-of=self-scaling", "--ignore-not-found", "--output=name"))...)
 	for _, kind := range []string{"clusterroles", "clusterrolebindings", "validatingadmissionpolicies", "priorityclasses"} {
 		out := r.kubectl(t, "", "get", kind, "--selector=app.kubernetes.io/part-of=self-scaling", "--ignore-not-found",
 			`--output=jsonpath={range .items[?(@.metadata.annotations.meta\.helm\.sh/release-namespace=="`+r.namespace+`")]}{.kind}/{.metadata.name} {end}`)

@@ -58,6 +58,7 @@ const (
 )
 
 func TestWhatAnInstallationMadeIsRemovedAndNothingElse(t *testing.T) {
+	t.Parallel()
 	server := clustertest.New(t, withArgo...)
 	server.Load("self-scaling", object(workflow, "Workflow", "run-infer", "scaling", "main", "workflows")+
 		object("v1", "ConfigMap", "run-train", "scaling", "main", "workflows")+
@@ -90,6 +91,7 @@ func TestWhatAnInstallationMadeIsRemovedAndNothingElse(t *testing.T) {
 // A run that a controller started while it was told to end is removed as well, and
 // nothing is said to be gone before the pods are.
 func TestItIsNotDoneBeforeAllHaveEnded(t *testing.T) {
+	t.Parallel()
 	server := clustertest.New(t, withArgo...)
 	server.Load("self-scaling", object("v1", "Pod", "main-controller-1", "scaling", "main", "controller"))
 	var once sync.Once
@@ -111,6 +113,7 @@ func TestItIsNotDoneBeforeAllHaveEnded(t *testing.T) {
 }
 
 func TestACauseOfFailureIsNamed(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		harm func(*clustertest.Server)
@@ -145,6 +148,7 @@ func TestACauseOfFailureIsNamed(t *testing.T) {
 }
 
 func TestAClusterNeedNotHaveArgo(t *testing.T) {
+	t.Parallel()
 	server := clustertest.New(t, clustertest.Kinds()...)
 	server.Load("self-scaling", object("v1", "ConfigMap", "run-train", "scaling", "main", "workflows"))
 	if n, err := remains.Remove(t.Context(), connect(t, server), "scaling", "main"); n != 1 || err != nil {
