@@ -82,12 +82,15 @@ spec: {workflowTemplateRef: {name: e2e-fan-out}}
 	}
 }
 
-// Each of the project's images starts where pods must be restricted.
+// Each of the project's images starts where pods must be restricted, as the user that
+// it names itself, and finds its program.
 func TestImages(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	namespace := c.namespace(t, "restricted")
-	for _, name := range []string{"collector", "dataset", "inference", "controller", "api", "trainer"} {
+	for name, says := range map[string]string{
+		"collector": "-store", "dataset": "-store", "inference": "-store", "controller": "-store", "api": "-store", "trainer": "-store", "selfscale": "serve",
+	} {
 		t.Run(name, func(t *testing.T) {
 			c.kubectl(t, strings.NewReplacer("NAME", name, "IMAGE", image(name)).Replace(`apiVersion: v1
 kind: Pod
@@ -104,8 +107,8 @@ spec:
 `), "apply", "--namespace="+namespace, "--filename=-")
 			c.phase(t, namespace, "pod/"+name, "Succeeded", 2*time.Minute)
 			out := c.kubectl(t, "", "logs", name, "--namespace="+namespace)
-			if !strings.Contains(out, name) || !strings.Contains(out, "-store") {
-				t.Errorf("help does not tell of the flag -store:\n%s", out)
+			if !strings.Contains(out, name) || !strings.Contains(out, says) {
+				t.Errorf("help does not tell of %s:\n%s", says, out)
 			}
 		})
 	}
