@@ -21,7 +21,6 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterservices"
 	"github.com/self-scaling/self-scaling/cmd/internal/engine"
 	"github.com/self-scaling/self-scaling/controller/installation"
-	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
@@ -78,7 +77,7 @@ func assemble(ctx context.Context, o *options, at net.Addr, registry *prometheus
 	closers = append(closers, shown.Close)
 	// The engine's runs are the controller's to keep going.
 	e, err := engine.New(engine.Options{
-		Installation: config, Client: client, Namespace: o.Namespace, StoreURL: o.store, Version: jobs.Version(), Log: log,
+		Installation: config, Client: client, Namespace: o.Namespace, StoreURL: o.store, Version: programVersion(), Log: log,
 		Store: func(context.Context) (*artifact.Store, error) { return store, nil },
 	})
 	if err != nil {
@@ -88,7 +87,7 @@ func assemble(ctx context.Context, o *options, at net.Addr, registry *prometheus
 	c := api.Config{
 		View: shown, Services: services, TrainValues: services, Submitter: e.Submitter, Pipelines: workflows.Pipelines(),
 		Records: records{record.NewReader(store)}, Sweep: sweep(o.store, drivers), Workflow: link(o, config), Page: web.Handler(""),
-		Name: "self-scaling", Version: jobs.Version(), Limits: api.Limits{Reads: o.reads, Writes: o.writes}, Metrics: registry, Log: log,
+		Name: "self-scaling", Version: programVersion(), Limits: api.Limits{Reads: o.reads, Writes: o.writes}, Metrics: registry, Log: log,
 	}
 	switch o.auth {
 	case authKubernetes:

@@ -26,15 +26,15 @@ import (
 	"github.com/self-scaling/self-scaling/api"
 	"github.com/self-scaling/self-scaling/api/listen"
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/controller/installation"
-	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/schemas"
-	"github.com/self-scaling/self-scaling/workflows"
 )
 
-const long = `
+const help = `api: answer the REST interface
+
 Answers the REST interface of an installation: the one that the original had, a
 modern one beside it (GET /openapi.json describes both) and the page. It reads what
 the steps left in the store, changes policies and train values in the cluster, and
@@ -54,39 +54,40 @@ Requests are traced by OpenTelemetry where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 Examples:
   api -store s3://bucket/prefix?endpoint=minio:9000 -namespace self-scaling
   api -store file:///var/lib/self-scaling -namespace self-scaling -listen 127.0.0.1:8080 -auth none
+
+Flags:
 `
+
+// version is set by the linker.
+var version string
+
+func programVersion() string { return command.Version(version) }
 
 func main() { os.Exit(program(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// program runs until it is told to end, and returns its exit code. A failure is one
-// line on stderr.
+// program runs until it is told to end, and returns its exit code. A failure is one line
+// on stderr.
 func program(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	err := run(ctx, args, stdout, stderr)
-	if err == nil {
-		return workflows.ExitOK
-	}
-	fmt.Fprintf(stderr, "api: %s\n", strings.Join(strings.Fields(err.Error()), " "))
-	return workflows.ExitCode(err)
+	return command.Exit("api", run(ctx, args, stdout, stderr), stderr)
 }
 
 // options are the flags.
 type options struct {
 	clusterflags.Flags
-	store, config       string
-	listen, metrics     string
-	cert, key           string
-	auth, audience      string
-	argoUI, cache       string
-	reads, writes       float64
-	logFormat, logLevel string
-	version             bool
+	log             command.Log
+	store, config   string
+	listen, metrics string
+	cert, key       string
+	auth, audience  string
+	argoUI, cache   string
+	reads, writes   float64
+	version         bool
 }
 
 func (o *options) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("api", flag.ContinueOnError)
-	f.SetOutput(io.Discard) // the one line on stderr is ours
 	o.Register(f)
 	f.StringVar(&o.store, "store", "", "`URL` of the store: file:///var/lib/self-scaling, s3://bucket/prefix?endpoint=minio:9000")
 	f.StringVar(&o.config, "config", installation.Path, "`file` that says how runs are started")
@@ -100,8 +101,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.StringVar(&o.cache, "cache", "", "`folder` for answers that are ready to be sent (default: one for temporary files)")
 	f.Float64Var(&o.reads, "rate-reads", 0, "reads a second that each caller may make for long (default 5000; -1: no limit)")
 	f.Float64Var(&o.writes, "rate-writes", 0, "changes a second that each caller may make for long (default 50; -1: no limit)")
-	f.StringVar(&o.logFormat, "log-format", "text", "`form` of the log on standard error: text or json")
-	f.StringVar(&o.logLevel, "log-level", "info", "least `level` to log: debug, info, warn or error")
+	o.log.Register(f)
 	f.BoolVar(&o.version, "version", false, "print the version and end")
 	return f
 }
@@ -132,22 +132,14 @@ func (o *options) validate() error {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var o options
-	flags := o.flags()
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(stdout, "api: answer the REST interface\n\n%s\n\nFlags:\n", strings.TrimSpace(long))
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return nil
-	case err != nil:
-		return schemas.Errorf(schemas.CodeInvalidConfig, "%w (api -help lists the flags)", err)
-	case flags.NArg() > 0:
-		return schemas.Errorf(schemas.CodeInvalidConfig, "arguments must be flags, but there is %q", flags.Arg(0))
-	case o.version:
-		fmt.Fprintln(stdout, "api", jobs.Version())
-		return nil
+	if err := command.Parse(o.flags(), help, args, stdout); err != nil {
+		return err
 	}
-	log, err := jobs.NewLogger(stderr, o.logFormat, o.logLevel)
+	if o.version {
+		_, err := fmt.Fprintln(stdout, "api", programVersion())
+		return err
+	}
+	log, err := o.log.Open(stderr)
 	if err != nil {
 		return err
 	}
@@ -155,7 +147,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	boundMemory(ctx)
-	tracer, err := tracing.Start(ctx, "self-scaling-api", jobs.Version(), log)
+	tracer, err := tracing.Start(ctx, "self-scaling-api", programVersion(), log)
 	if err != nil {
 		return err
 	}
@@ -265,7 +257,7 @@ func (l *listeners) serve(ctx context.Context, server *api.Server, tracer *traci
 		fill(ctx, server, log)
 		server.Run(ctx)
 	})
-	log.Info("ready to be asked", "address", l.api.Listener.Addr().String(), "metrics", l.metrics.Addr().String(), "version", jobs.Version())
+	log.Info("ready to be asked", "address", l.api.Listener.Addr().String(), "metrics", l.metrics.Addr().String(), "version", programVersion())
 	part(func() error { return listen.Serve(ctx, tracer.Handler(server), l.api) })
 	part(func() error {
 		return listen.Serve(ctx, metricsHandler(registry), listen.On{Listener: l.metrics, Log: log})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/controller/cluster/prometheus"
 	"github.com/self-scaling/self-scaling/controller/cluster/usage"
@@ -88,6 +89,7 @@ func program() jobs.Program {
 }
 
 func (s *settings) step(ctx context.Context, env jobs.Env) error {
+	command.Adopt(env.Log)
 	if s.options.Backfill < 0 {
 		return schemas.Errorf(schemas.CodeInvalidConfig, "flag -backfill must not be negative, but is %s", s.options.Backfill)
 	}

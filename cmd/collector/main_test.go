@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/scripttest"
+	"github.com/self-scaling/self-scaling/test/programlog"
 )
 
 // The test binary is the program: scripts run it as collector.
@@ -54,7 +54,7 @@ func TestPrometheusFillsTheTable(t *testing.T) {
 		{"after an hour", "2026-03-09T13:15:00Z", "0", "rows=197 added=4"},
 	} {
 		t.Run(tt.run, func(t *testing.T) {
-			var stderr bytes.Buffer
+			var stderr programlog.Buffer // libraries may go on logging to it
 			args := []string{"-store", store, "-run", strings.ReplaceAll(tt.run, " ", "-"), "-prometheus", server.URL, "-backfill", tt.backfill, "-now", tt.now,
 				"-cluster", "-watch-namespaces", "shop,bank", "-labels", "app=tier"} // -cluster is said of every program, and does not matter here
 			if code := program().Run(t.Context(), args, io.Discard, &stderr); code != 0 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -15,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/self-scaling/self-scaling/test/programlog"
 	"github.com/self-scaling/self-scaling/workflows"
 )
 
@@ -81,8 +81,8 @@ func TestCheckSaysWhatLacks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			authorizer(t, tt.denied)
-			var out bytes.Buffer
-			if code := checkMain(t.Context(), tt.args, &out, &out); code != tt.code || !strings.HasPrefix(out.String(), tt.want) {
+			var out programlog.Buffer
+			if code := Main(t.Context(), append([]string{"check"}, tt.args...), &out, &out); code != tt.code || !strings.HasPrefix(out.String(), tt.want) {
 				t.Errorf("exit code %d with %q, want %d with %q", code, out.String(), tt.code, tt.want)
 			}
 		})

@@ -9,32 +9,21 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
-	"github.com/self-scaling/self-scaling/jobs"
-	"github.com/self-scaling/self-scaling/schemas"
-	"github.com/self-scaling/self-scaling/workflows"
 )
 
 // version is set by the linker.
 var version string
 
-func programVersion() string {
-	if version != "" {
-		return version
-	}
-	return jobs.Version()
-}
+func programVersion() string { return command.Version(version) }
 
 func main() {
 	memory.Limit()
@@ -65,62 +54,27 @@ Flags:
 // Main runs a command and returns its exit code, see [workflows.ExitCode]. A failure
 // is one line on stderr.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	command := run
+	run := run
 	switch {
 	case len(args) > 0 && args[0] == "restore":
-		command, args = restore, args[1:]
+		run, args = restore, args[1:]
 	case len(args) > 0 && args[0] == "report":
-		command, args = report, args[1:]
+		run, args = report, args[1:]
 	case len(args) > 0 && args[0] == "check":
-		return checkMain(ctx, args[1:], stdout, stderr)
+		return command.Exit("controller check", check(ctx, args[1:], stdout), stderr)
 	}
-	err := command(ctx, args, stdout, stderr)
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return workflows.ExitOK
-	}
-	fmt.Fprintf(stderr, "controller: %s\n", strings.Join(strings.Fields(err.Error()), " "))
-	return workflows.ExitCode(err)
+	return command.Exit("controller", run(ctx, args, stdout, stderr), stderr)
 }
 
 // common are the flags of commands that work on a cluster.
 type common struct {
 	scope   clusterflags.Flags
-	log     logFlags
+	log     command.Log
 	version bool
 }
 
 func (c *common) register(flags *flag.FlagSet) {
 	c.scope.Register(flags)
-	c.log.register(flags)
+	c.log.Register(flags)
 	flags.BoolVar(&c.version, "version", false, "print the version and end")
-}
-
-// parse reads the flags of a command. It prints help and returns [flag.ErrHelp] where
-// that is asked for.
-func parse(flags *flag.FlagSet, text string, args []string, stdout io.Writer) error {
-	flags.SetOutput(io.Discard)
-	switch err := flags.Parse(args); {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, text)
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return err
-	case err != nil:
-		return schemas.Errorf(schemas.CodeInvalidConfig, "%w (-help lists the flags)", err)
-	case flags.NArg() > 0:
-		return schemas.Errorf(schemas.CodeInvalidConfig, "arguments must be flags or one of restore and report, but there is %q", flags.Arg(0))
-	}
-	return nil
-}
-
-// logFlags say what is logged, as those of the steps do.
-type logFlags struct{ format, level string }
-
-func (l *logFlags) register(flags *flag.FlagSet) {
-	flags.StringVar(&l.format, "log-format", "text", "`form` of the log on standard error: text or json")
-	flags.StringVar(&l.level, "log-level", "info", "least `level` to log: debug, info, warn or error")
-}
-
-func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
-	return jobs.NewLogger(w, l.format, l.level)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/controller/cluster/clustertest"
 	"github.com/self-scaling/self-scaling/controller/installation"
+	"github.com/self-scaling/self-scaling/test/programlog"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 	"github.com/self-scaling/self-scaling/workflows/record"
@@ -17,7 +18,8 @@ import (
 // call runs the program and returns its exit code and what it printed.
 func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, err bytes.Buffer
+	var out bytes.Buffer
+	var err programlog.Buffer // libraries may go on logging to it
 	code = Main(t.Context(), args, &out, &err)
 	return code, out.String(), err.String()
 }
@@ -30,7 +32,7 @@ func TestWrongCommandLines(t *testing.T) {
 	}{
 		{"no store", []string{"-namespace", "n"}, "controller: flags -store and -namespace must be given\n"},
 		{"an unknown flag", []string{"-speed", "2"}, "controller: flag provided but not defined: -speed (-help lists the flags)\n"},
-		{"a command that is none", []string{"uninstall"}, `controller: arguments must be flags or one of restore and report, but there is "uninstall"` + "\n"},
+		{"a command that is none", []string{"uninstall"}, `controller: arguments must be flags, but there is "uninstall" (-help lists them)` + "\n"},
 		{"an unknown log format", []string{"-log-format", "xml"}, `controller: flag -log-format must be text or json, but is "xml"` + "\n"},
 		{"labels that are none", []string{"restore", "-labels", "x"}, "controller: flag -labels: label preset must be"},
 		{"nowhere to remove from", []string{"restore", "-remove", "main"}, "controller: flag -remove needs the flag -namespace\n"},

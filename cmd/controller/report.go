@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/argo"
@@ -29,7 +30,7 @@ var drivers = artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open}
 func report(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	exit := argo.Exit{Parameters: map[string]string{}}
 	var storeURL, submitted string
-	var logs logFlags
+	var logs command.Log
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
 	flags.StringVar(&storeURL, "store", "", "`URL` of the store")
 	flags.StringVar(&exit.RunID, "run", "", "`id` of the run")
@@ -38,7 +39,7 @@ func report(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	flags.StringVar(&exit.Failures, "failures", "", "`nodes` that failed, as Argo lists them")
 	flags.StringVar(&exit.Duration, "duration", "", "`seconds` that it took")
 	flags.StringVar(&submitted, "submitted", "", "`time` when it was submitted, RFC 3339")
-	logs.register(flags)
+	logs.Register(flags)
 	flags.Func("parameter", "`name=value` of a parameter; once for each", func(s string) error {
 		name, value, ok := strings.Cut(s, "=")
 		if !ok || name == "" {
@@ -47,10 +48,10 @@ func report(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		exit.Parameters[name] = value
 		return nil
 	})
-	if err := parse(flags, reportHelp, args, stdout); err != nil {
+	if err := command.Parse(flags, reportHelp, args, stdout); err != nil {
 		return err
 	}
-	log, err := logs.logger(stderr)
+	log, err := logs.Open(stderr)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/bind"
 	"github.com/self-scaling/self-scaling/controller/cluster/remains"
@@ -37,14 +38,14 @@ func restore(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	c.register(flags)
 	flags.StringVar(&installation, "remove", "", "`name` of the installation in -namespace whose runs, Lease and pods of tests are deleted as well")
 	flags.DurationVar(&timeout, "timeout", timeout, "when to give up")
-	if err := parse(flags, restoreHelp, args, stdout); err != nil {
+	if err := command.Parse(flags, restoreHelp, args, stdout); err != nil {
 		return err
 	}
 	if c.version {
 		_, err := fmt.Fprintln(stdout, "controller", programVersion())
 		return err
 	}
-	log, err := c.log.logger(stderr)
+	log, err := c.log.Open(stderr)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/self-scaling/self-scaling/api/listen"
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/engine"
 	"github.com/self-scaling/self-scaling/controller"
 	"github.com/self-scaling/self-scaling/controller/cluster"
@@ -53,18 +54,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	flags.StringVar(&s.config, "config", installation.Path, "`file` that says what is installed")
 	flags.StringVar(&s.listen, "listen", ":8080", "`address` of /livez and /readyz")
 	flags.StringVar(&s.metricsListen, "metrics-listen", ":9090", "`address` of /metrics and "+usage.Path)
-	if err := parse(flags, help, args, stdout); err != nil {
+	if err := command.Parse(flags, help, args, stdout); err != nil {
 		return err
 	}
 	if s.version {
 		_, err := fmt.Fprintln(stdout, "controller", programVersion())
 		return err
 	}
-	log, err := s.log.logger(stderr)
+	log, err := s.log.Open(stderr)
 	if err != nil {
 		return err
 	}
-	slog.SetDefault(log)
 	if s.store == "" || s.scope.Namespace == "" {
 		return schemas.Errorf(schemas.CodeInvalidConfig, "flags -store and -namespace must be given")
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +26,7 @@ import (
 	"github.com/self-scaling/self-scaling/jobs/collector"
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/programlog"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 	"github.com/self-scaling/self-scaling/workflows/artifact/filebucket"
@@ -157,7 +157,7 @@ func (in *installation) measure(until time.Time, names ...string) {
 // error.
 func (in *installation) infer(at time.Time, flags ...string) (int, string) {
 	in.t.Helper()
-	var stderr bytes.Buffer
+	var stderr programlog.Buffer // libraries may go on logging to it
 	args := append([]string{"-store", in.url, "-run", "infer-" + at.Format("20060102t150405"), "-now", at.Format(time.RFC3339), "-cluster", "-namespace", "self-scaling"}, flags...)
 	code := program().Run(in.t.Context(), args, io.Discard, &stderr)
 	return code, stderr.String()

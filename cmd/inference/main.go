@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
 	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
@@ -87,6 +88,7 @@ func program() jobs.Program {
 }
 
 func (s *settings) step(ctx context.Context, env jobs.Env) error {
+	command.Adopt(env.Log)
 	days, err := trainvalues.HistoryDays(s.days, inference.DefaultHistoryDays)
 	if err != nil {
 		return err

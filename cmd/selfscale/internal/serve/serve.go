@@ -25,6 +25,7 @@ import (
 	"github.com/self-scaling/self-scaling/api/listen"
 	"github.com/self-scaling/self-scaling/api/view"
 	"github.com/self-scaling/self-scaling/api/web"
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/embedded"
 	"github.com/self-scaling/self-scaling/controller"
@@ -81,6 +82,7 @@ func Run(ctx context.Context, o cli.ServeOptions, c cli.Console, version string)
 	if o.LogFormat == cli.JSONOutput {
 		log = slog.New(slog.NewJSONHandler(c.Log, nil))
 	}
+	command.Adopt(log)
 	w, err := newWorld(o, log)
 	if err != nil {
 		return err
