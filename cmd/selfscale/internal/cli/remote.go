@@ -58,7 +58,7 @@ func (o *ServerOptions) register(cmd *cobra.Command) {
 func (o *ServerOptions) registerServer(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&o.Server, "server", "", "`URL` of the API (default: $"+serverVariable+", else "+defaultServer+")")
-	flags.StringVar(&o.Token, "token", "", "bearer token, as from `kubectl create token` (default: $"+tokenVariable+")")
+	flags.StringVar(&o.Token, "token", "", "bearer `token`, as kubectl create token makes one (default: $"+tokenVariable+")")
 	flags.StringVar(&o.Cluster.Kubeconfig, "kubeconfig", "", "reach the installation through the API server of this kubeconfig `file`")
 	flags.StringVar(&o.Cluster.Context, "context", "", "reach it through the cluster of this context of the kubeconfig")
 	flags.StringVar(&o.Cluster.Namespace, "installed-in", "", "reach it in this `namespace` of the kubeconfig's cluster (default: look in all)")
