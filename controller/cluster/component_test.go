@@ -411,3 +411,21 @@ spec: {replicas: 0, selector: %[2]s, template: {metadata: {labels: {app: %[1]s}}
 		})
 	}
 }
+
+func TestPodsOfJobsAreNoComponents(t *testing.T) {
+	_, client := start(t, strings.Join([]string{
+		deployment("web", shop, 1), pod("web-1-a", shop, ofWeb, requests),
+		pod("job-a", "{service: shop, app.kubernetes.io/servicecomponent: job}", "apiVersion: batch/v1, kind: Job, name: job", requests),
+		pod("flow-a", "{service: shop, app.kubernetes.io/servicecomponent: flow}", "apiVersion: argoproj.io/v1alpha1, kind: Workflow, name: flow", requests),
+		strings.Replace(pod("once", "{service: shop, app.kubernetes.io/servicecomponent: once}", "", requests), "spec: {", "spec: {restartPolicy: Never, ", 1),
+		pod("alone", "{service: shop, app.kubernetes.io/servicecomponent: alone}", "", requests),
+	}, ""))
+	var got []string
+	err := client.Pods(t.Context(), cluster.Scope{}, func() {}, func(p *cluster.Pod) { got = append(got, p.Name) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"alone", "web-1-a"}, got, cmpopts.SortSlices(strings.Compare)); diff != "" {
+		t.Errorf("pods (-want +got):\n%s", diff)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,7 +54,7 @@ type Pod struct {
 
 // Pods calls add for every pod of a component that lives: not yet ended, and
 // not being deleted. Restart is called where the answer so far must be
-// forgotten. Pods whose labels name no component are passed over.
+// forgotten. Pods whose labels name no component, and those of jobs, are passed over.
 func (c *Client) Pods(ctx context.Context, scope Scope, restart func(), add func(*Pod)) error {
 	presets := scope.presets()
 	for _, ns := range scope.namespaces() {
@@ -67,7 +68,7 @@ func (c *Client) Pods(ctx context.Context, scope Scope, restart func(), add func
 			for i := range list.Items {
 				p := &list.Items[i]
 				id, ok := match(presets, p.Namespace, p.Labels)
-				if !ok || p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+				if !ok || ofJob(p) || p.DeletionTimestamp != nil || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 					continue
 				}
 				kept = append(kept, newPod(id, p))
@@ -82,6 +83,17 @@ func (c *Client) Pods(ctx context.Context, scope Scope, restart func(), add func
 		}
 	}
 	return nil
+}
+
+// ofJob says whether a pod works towards an end, as those of our own pipelines: there
+// is nothing to scale, and what it uses has no rhythm.
+func ofJob(p *corev1.Pod) bool {
+	owner := metav1.GetControllerOfNoCopy(p)
+	if owner == nil {
+		return p.Spec.RestartPolicy == corev1.RestartPolicyNever || p.Spec.RestartPolicy == corev1.RestartPolicyOnFailure
+	}
+	group, _, _ := strings.Cut(owner.APIVersion, "/")
+	return group == "batch" && owner.Kind == "Job" || group == "argoproj.io" && owner.Kind == "Workflow"
 }
 
 func newPod(id schemas.ComponentID, p *corev1.Pod) *Pod {
