@@ -35,8 +35,9 @@ var ours = map[string][]string{
 	"workflows/record":   {"schemas", "workflows", "workflows/artifact"},
 	// The submitters know pipelines and no step.
 	"workflows/local":         {"schemas", "workflows"},
-	"workflows/argo":          {"schemas", "workflows"},
-	"workflows/batch":         {"schemas", "workflows"},
+	"workflows/argo":          {"schemas", "workflows", "workflows/change"},
+	"workflows/batch":         {"schemas", "workflows", "workflows/change"},
+	"workflows/change":        {},
 	"workflows/workflowstest": {"schemas", "workflows"},
 
 	"jobs": {"schemas", "workflows", "workflows/artifact"},
@@ -106,7 +107,7 @@ var heavy = map[string][]string{
 	"k8s.io/client-go/":                    {"controller/cluster/...", "api/access/kubernetes", "workflows/argo", "workflows/batch", "test/..."},
 	"k8s.io/metrics/":                      {"controller/cluster/...", "test/..."},
 	"k8s.io/api/":                          {"controller/cluster/...", "controller/plugins/manifest", "controller/installation", "api/access/kubernetes", "cmd/...", "workflows/argo", "workflows/batch", "test/..."},
-	"k8s.io/apimachinery/":                 {"schemas/v1alpha1", "controller/cluster/...", "api/access/kubernetes", "controller/plugins/manifest", "cmd/...", "workflows/argo", "workflows/batch", "test/..."},
+	"k8s.io/apimachinery/":                 {"schemas/v1alpha1", "controller/cluster/...", "api/access/kubernetes", "controller/plugins/manifest", "cmd/...", "workflows/argo", "workflows/batch", "workflows/change", "test/..."},
 	"github.com/julienschmidt/httprouter/": {"api"},
 	"github.com/danielgtaylor/huma/":       {"api"},
 	"github.com/spf13/cobra/":              {"cmd/..."},

@@ -24,6 +24,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
+	"github.com/self-scaling/self-scaling/workflows/change"
 )
 
 // Workflows is the resource that a [Submitter] needs get, list, watch, create and
@@ -280,21 +281,7 @@ func (s *Submitter) Wait(ctx context.Context, runID string) (workflows.Run, erro
 			}
 			return record(w, s.pipelines), nil
 		}
-		timer := s.config.Clock.NewTimer(s.config.Resync)
-		if watcher == nil {
-			select {
-			case <-timer.C():
-			case <-ctx.Done():
-			}
-		} else {
-			select {
-			case <-watcher.ResultChan():
-			case <-timer.C():
-			case <-ctx.Done():
-			}
-			watcher.Stop()
-		}
-		timer.Stop()
+		change.Wait(ctx, watcher, w.ResourceVersion, s.config.Clock, s.config.Resync)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
+	"github.com/self-scaling/self-scaling/workflows/change"
 )
 
 // The keys of a run's ConfigMap.
@@ -178,6 +179,7 @@ func (s *Submitter) Stop(ctx context.Context, runID string) error {
 // Wait implements [workflows.Submitter].
 func (s *Submitter) Wait(ctx context.Context, runID string) (workflows.Run, error) {
 	r, err := s.Get(context.WithoutCancel(ctx), runID)
+	known := "" // version of what r was read from
 	for err == nil && !r.Phase.Done() {
 		if ctx.Err() != nil {
 			return r, ctx.Err()
@@ -188,30 +190,23 @@ func (s *Submitter) Wait(ctx context.Context, runID string) (workflows.Run, erro
 			s.config.Logger.Warn("watch failed", "run", runID, "error", failure)
 		}
 		var next workflows.Run
-		switch next, err = s.Get(context.WithoutCancel(ctx), runID); {
-		case schemas.CodeOf(err) == schemas.CodeUnavailable:
-			s.config.Logger.Warn("run not read", "run", runID, "error", err)
-			err = nil
-		case err == nil:
+		m, failure := s.get(context.WithoutCancel(ctx), runID)
+		if failure == nil {
+			known = m.ResourceVersion
+			next, failure = decode(m)
+		}
+		switch {
+		case failure == nil:
 			r = next
+		case schemas.CodeOf(failure) == schemas.CodeUnavailable:
+			s.config.Logger.Warn("run not read", "run", runID, "error", failure)
+		default:
+			err = failure
 		}
-		if err == nil && !r.Phase.Done() {
-			timer := s.config.Clock.NewTimer(s.config.Resync)
-			if watcher == nil {
-				select {
-				case <-timer.C():
-				case <-ctx.Done():
-				}
-			} else {
-				select {
-				case <-watcher.ResultChan():
-				case <-timer.C():
-				case <-ctx.Done():
-				}
-			}
-			timer.Stop()
-		}
-		if watcher != nil {
+		switch {
+		case err == nil && !r.Phase.Done():
+			change.Wait(ctx, watcher, known, s.config.Clock, s.config.Resync)
+		case watcher != nil:
 			watcher.Stop()
 		}
 	}
