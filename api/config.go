@@ -109,6 +109,10 @@ type Config struct {
 	// Sweep, if not nil, deletes what the retention no longer keeps and returns how
 	// many objects that were.
 	Sweep func(ctx context.Context) (int, error)
+	// Rollback, if not nil, makes earlier models the current ones again. From is the
+	// number of the entry that the caller knows as the current one, 0 where they do not
+	// say: it returns an error with CodeConflict where that is another.
+	Rollback func(ctx context.Context, from uint64, r wire.Rollback) (wire.RolledBack, error)
 	// Workflow, if not nil, returns the object that stands for a run.
 	Workflow func(r *workflows.Run) *wire.Workflow
 	// Access says who may do what; where nil, everybody may do everything.

@@ -58,13 +58,14 @@ func send(t *testing.T, w *apitest.World, c call) answer {
 func FuzzBodies(f *testing.F) {
 	routes := []string{
 		"POST /v1/services", "POST /v1/enablers", "POST /v1/train-values", "POST /inference/shop/web",
-		"POST /v1/runs", "PATCH /v1/policies/prod/shop", "PATCH /v1/policies/prod/shop/web", "POST /v1/runs/one/retry", "POST /v1/deleteData",
+		"POST /v1/runs", "PATCH /v1/policies/prod/shop", "PATCH /v1/policies/prod/shop/web", "POST /v1/runs/one/retry", "POST /v1/deleteData", "POST /v1/models/rollback",
 	}
 	for i := range routes {
 		for _, body := range []string{
 			``, `{}`, `[]`, `null`, `"x"`, `1e999`, `{"services":[{"name":"shop","managed":true,"serviceComponents":[{"name":"web","managed":true}]}]}`,
 			`{"enablers":[{"name":"shop","managed":false,"components":null}]}`, `{"Future_data":"1","History_data":5}`, `{"Future_data":1e400,"History_data":-0}`,
 			`{"components":["web"],"enabler":"shop"}`, `{"pipeline":"infer","parameters":{"now":"2026-03-09T12:00:00Z"}}`, `{"pipeline":"train","parameters":null}`,
+			`{"model":"train-1","reason":"too low","hold":true}`, `{"model":"2","dryRun":true}`, `{"model":""}`,
 			`{"mode":"Auto","minReplicas":2,"leadTime":"90s","quantile":null}`, `{"maxReplicas":9007199254740993,"hold":"-1h"}`, `{"mode":{"mode":[]}}`, "\xff", `{"a":"\ud800"}`,
 			strings.Repeat("[", 2000), strings.Repeat(`{"services":`, 500),
 		} {

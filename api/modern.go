@@ -89,6 +89,7 @@ func (s *Server) addModern(api huma.API) {
 
 	huma.Register(api, answering[wire.DecisionList](api, read("/v1/decisions", "list-decisions", "What was decided, the newest first", "decisions")), s.listDecisions)
 	huma.Register(api, answering[wire.ModelList](api, read("/v1/models", "list-models", "What the trainer learned", "models", http.StatusNotFound)), s.listModels)
+	s.addModels(api)
 	huma.Register(api, read("/v1/accuracy", "get-accuracy", "How close the forecasts were", "models"), s.getAccuracy)
 	huma.Register(api, read("/v1/pipelines", "list-pipelines", "What can be run", "runs"), s.listPipelines)
 	s.addRuns(api)
@@ -475,7 +476,7 @@ func (s *Server) listModels(ctx context.Context, in *modelsInput) (*encoded, err
 		}
 		a.Body = []byte(`{"number":0,"items":[]}`)
 	}
-	return s.answer(in.Conditional, bytes.Clone(a.Body), "m"+strconv.FormatUint(a.Number, 10)), nil
+	return s.answer(in.Conditional, bytes.Clone(a.Body), modelsTag(a.Number)), nil
 }
 
 type accuracyInput struct{ wire.Page }

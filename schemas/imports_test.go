@@ -84,12 +84,13 @@ var ours = map[string][]string{
 	"controller/sim/hpa":           {}, // arithmetic only
 	"controller/sim/traces":        {"schemas", "controller/sim/traces"},
 
-	"api/listen":  {"schemas"},
-	"api":         {"schemas", "workflows", "api/wire", "api/view", "api/access"},
-	"api/apitest": {"schemas", "schemas/columnar", "workflows/...", "jobs/...", "api/..."}, // a server with everything, for tests
-	"api/access":  {"schemas", "api/access"},
-	"api/view":    {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples", "jobs/models", "jobs/forecasts", "api/wire"}, // what steps left in the store
-	"api/wire":    {"schemas", "workflows"},                                                                                           // the shapes, for whoever calls the API
+	"api/listen":   {"schemas"},
+	"api":          {"schemas", "workflows", "api/wire", "api/view", "api/access"},
+	"api/apitest":  {"schemas", "schemas/columnar", "workflows/...", "jobs/...", "api/..."}, // a server with everything, for tests
+	"api/access":   {"schemas", "api/access"},
+	"api/rollback": {"workflows/artifact", "jobs/models", "api/wire"},
+	"api/view":     {"schemas", "schemas/columnar", "workflows/artifact", "jobs/samples", "jobs/models", "jobs/forecasts", "api/wire"}, // what steps left in the store
+	"api/wire":     {"schemas", "workflows"},                                                                                           // the shapes, for whoever calls the API
 
 	// Mains, and what needs more than one package, choose implementations;
 	// nothing imports them.

@@ -14,7 +14,9 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/self-scaling/self-scaling/api"
+	"github.com/self-scaling/self-scaling/api/rollback"
 	"github.com/self-scaling/self-scaling/api/view"
+	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/jobs/forecasts"
 	"github.com/self-scaling/self-scaling/jobs/models"
 	"github.com/self-scaling/self-scaling/jobs/samples"
@@ -75,6 +77,9 @@ func New(t testing.TB, ids []schemas.ComponentID, change ...func(*api.Config)) *
 	t.Cleanup(func() { w.View.Close() })
 	c := api.Config{
 		View: w.View, Services: w.Services, TrainValues: w.Services, Submitter: w.Submitter, Pipelines: workflows.Pipelines(),
+		Rollback: func(ctx context.Context, from uint64, r wire.Rollback) (wire.RolledBack, error) {
+			return rollback.Roll(ctx, w.Store, "1.0.0", w.Clock.Now(), from, r)
+		},
 		Version: "1.0.0", Clock: w.Clock, Log: slog.New(slog.DiscardHandler),
 	}
 	for _, f := range change {

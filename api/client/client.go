@@ -194,6 +194,17 @@ func (c *Client) Retry(ctx context.Context, id string) (*wire.Run, error) {
 	return send[wire.Run](ctx, c, http.MethodPost, "v1/runs/"+segments(id)+"/retry", nil, nil)
 }
 
+// RollBack makes earlier models the current ones again. It succeeds only where nobody
+// has changed them since they were looked at, which this call does itself.
+func (c *Client) RollBack(ctx context.Context, r wire.Rollback) (*wire.RolledBack, error) {
+	answer, err := c.do(ctx, http.MethodGet, "v1/models", nil, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer.Body.Close()
+	return send[wire.RolledBack](ctx, c, http.MethodPost, "v1/models/rollback", http.Header{"If-Match": {answer.Header.Get("ETag")}}, r)
+}
+
 // SetService changes what was set for a service: patch is a JSON merge patch of
 // [wire.Settings]. It succeeds only where nobody has changed the policy since it was
 // read, which this call does itself.

@@ -37,6 +37,24 @@ type ModelList struct {
 	Stale
 }
 
+// Rollback asks for earlier models to be the current ones again.
+type Rollback struct {
+	Model  string `json:"model" minLength:"1" maxLength:"100" doc:"The run that trained them, or the number of their entry" example:"train-20260310t000000z"`
+	Reason string `json:"reason,omitempty" maxLength:"500" pattern:"^[^\\r\\n]*$" doc:"Why, in one line, for those who come later"`
+	Hold   bool   `json:"hold,omitempty" doc:"Trainings do not replace them, until a rollback without hold"`
+	DryRun bool   `json:"dryRun,omitempty" doc:"Say what would be done, and do nothing"`
+}
+
+// RolledBack says what a rollback did, or would do.
+type RolledBack struct {
+	Run     string `json:"run" doc:"The run that trained the models which are current now"`
+	Before  string `json:"before" doc:"The run whose models were current"`
+	Number  uint64 `json:"number" doc:"Number of the entry in the line of accepted models"`
+	Hold    bool   `json:"hold" doc:"Trainings do not replace them"`
+	Changed bool   `json:"changed" doc:"False where they were current already"`
+	DryRun  bool   `json:"dryRun" doc:"Nothing was done"`
+}
+
 // Accuracy says how close the forecasts were, beside repeating the day before.
 type Accuracy struct {
 	Basis      string              `json:"basis" enum:"backtest,realised" doc:"backtest: on the newest day before a training, which it had not seen. realised: forecasts as they were served, against what happened"`

@@ -15,6 +15,7 @@ import (
 	"github.com/self-scaling/self-scaling/api"
 	"github.com/self-scaling/self-scaling/api/access"
 	"github.com/self-scaling/self-scaling/api/access/kubernetes"
+	"github.com/self-scaling/self-scaling/api/rollback"
 	"github.com/self-scaling/self-scaling/api/view"
 	"github.com/self-scaling/self-scaling/api/web"
 	"github.com/self-scaling/self-scaling/api/wire"
@@ -86,7 +87,7 @@ func assemble(ctx context.Context, o *options, at net.Addr, registry *prometheus
 	services := clusterservices.New(client, o.Namespace, clusterservices.Options{Scope: scope, Log: log})
 	c := api.Config{
 		View: shown, Services: services, TrainValues: services, Submitter: e.Submitter, Pipelines: workflows.Pipelines(),
-		Records: records{record.NewReader(store)}, Sweep: sweep(o.store, drivers), Workflow: link(o, config), Page: web.Handler(""),
+		Records: records{record.NewReader(store)}, Sweep: sweep(o.store, drivers), Rollback: rollBack(o.store, drivers), Workflow: link(o, config), Page: web.Handler(""),
 		Name: "self-scaling", Version: programVersion(), Limits: api.Limits{Reads: o.reads, Writes: o.writes}, Metrics: registry, Log: log,
 	}
 	switch o.auth {
@@ -109,8 +110,8 @@ func hosts(at net.Addr) []string {
 	return []string{"localhost", "127.0.0.1", "::1"}
 }
 
-// sweep deletes by the retention. The store is opened for each time: only this
-// writes.
+// sweep deletes by the retention. The store is opened for each time: nothing else but a
+// rollback writes.
 func sweep(storeURL string, drivers artifact.Drivers) func(context.Context) (int, error) {
 	return func(ctx context.Context) (n int, err error) {
 		store, err := artifact.Open(ctx, storeURL, drivers, artifact.Options{})
@@ -120,6 +121,18 @@ func sweep(storeURL string, drivers artifact.Drivers) func(context.Context) (int
 		defer func() { err = errors.Join(err, store.Close()) }()
 		report, err := store.Sweep(ctx, artifact.DefaultSweepOptions())
 		return len(report.Deleted), err
+	}
+}
+
+// rollBack goes back to earlier models. The store is opened for each time, as for sweep.
+func rollBack(storeURL string, drivers artifact.Drivers) func(context.Context, uint64, wire.Rollback) (wire.RolledBack, error) {
+	return func(ctx context.Context, from uint64, r wire.Rollback) (done wire.RolledBack, err error) {
+		store, err := artifact.Open(ctx, storeURL, drivers, artifact.Options{})
+		if err != nil {
+			return done, err
+		}
+		defer func() { err = errors.Join(err, store.Close()) }()
+		return rollback.Roll(ctx, store, programVersion(), time.Now(), from, r)
 	}
 }
 

@@ -101,25 +101,47 @@ type Rollback struct {
 	At     time.Time
 	// Hold keeps later trainings from taking over.
 	Hold bool
+	// From is the number of the entry that holds as far as the person knows, 0 where
+	// they do not say.
+	From uint64
+	// DryRun finds out what would be done, and writes nothing.
+	DryRun bool
+}
+
+// Rolled says what a rollback did, or would do.
+type Rolled struct {
+	// Before is the entry that held, and After the one that holds now; they are the
+	// same where nothing changed.
+	Before, After Record
+	Changed       bool
 }
 
 // Roll makes the models of an earlier entry the current ones again, by a new
 // entry that names them: nothing is deleted, so that a rollback can be rolled
 // back. Inference follows with its next run, and the next training goes on from
 // them. The models are read first; those that cannot be are not rolled back to.
-// Where they hold already, and Hold does not change, nothing is written and the
-// outcome is [artifact.Repeated].
-func Roll(ctx context.Context, store *artifact.Store, version string, r Rollback) (Record, artifact.Outcome, error) {
-	if _, err := Read(ctx, store, r.To.Head); err != nil {
-		return Record{}, 0, fmt.Errorf("read the models of run %s: %w", r.To.Run, err)
-	}
+// Where they hold already, and Hold does not change, nothing is written. It
+// returns an error with [schemas.CodeConflict] where another entry holds than
+// the person knows of.
+func Roll(ctx context.Context, store *artifact.Store, version string, r Rollback) (Rolled, error) {
 	current, err := store.Latest(ctx, schemas.ModelsHead)
 	if err != nil {
-		return Record{}, 0, err
+		return Rolled{}, err
+	}
+	if r.From != 0 && r.From != current.Number {
+		return Rolled{}, schemas.Errorf(schemas.CodeConflict, "record %d of the models must be the newest, but %d is: look at it and ask again", r.From, current.Number)
+	}
+	if _, err := Read(ctx, store, r.To.Head); err != nil {
+		return Rolled{}, fmt.Errorf("read the models of run %s: %w", r.To.Run, err)
 	}
 	now := RecordOf(current)
 	if now.Run == r.To.Run && now.Hold == r.Hold {
-		return now, artifact.Repeated, nil
+		return Rolled{Before: now, After: now}, nil
+	}
+	if r.DryRun {
+		after := r.To
+		after.Head.Number, after.Hold = current.Number+1, r.Hold
+		return Rolled{now, after, true}, nil
 	}
 	// One such run per entry that is rolled back from: the same command given
 	// twice finds what it has done.
@@ -140,5 +162,8 @@ func Roll(ctx context.Context, store *artifact.Store, version string, r Rollback
 		}
 		return m, nil
 	})
-	return RecordOf(head), outcome, err
+	if err != nil {
+		return Rolled{}, err
+	}
+	return Rolled{now, RecordOf(head), outcome == artifact.Committed}, nil
 }

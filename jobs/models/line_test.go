@@ -66,11 +66,11 @@ func (s *story) roll(to string, hold bool) (models.Record, artifact.Outcome) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	r, outcome, err := models.Roll(s.Context(), s.store, "v1", models.Rollback{To: target, Reason: "too low", At: day, Hold: hold})
+	rolled, err := models.Roll(s.Context(), s.store, "v1", models.Rollback{To: target, Reason: "too low", At: day, Hold: hold})
 	if err != nil {
 		s.Fatal(err)
 	}
-	return r, outcome
+	return rolled.After, map[bool]artifact.Outcome{true: artifact.Committed, false: artifact.Repeated}[rolled.Changed]
 }
 
 // wantNight checks which night's models inference would load now.
@@ -157,6 +157,30 @@ func TestAHeldModelStaysUntilItIsLetGo(t *testing.T) {
 	s.wantNight(3)
 }
 
+// Who has seen another record than the newest is told so, and nothing is done.
+func TestARollbackIsOfTheRecordThatWasSeen(t *testing.T) {
+	s := newStory(t, 3)
+	old, err := models.Find(t.Context(), s.store, "train-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := models.Rollback{To: old, At: day, From: 2}
+	if _, err := models.Roll(t.Context(), s.store, "v1", ask); schemas.CodeOf(err) != schemas.CodeConflict || !strings.Contains(err.Error(), "record 2 of the models must be the newest, but 3 is") {
+		t.Errorf("error %v, want a conflict", err)
+	}
+	s.wantNight(3)
+	ask.From, ask.DryRun = 3, true
+	if got, err := models.Roll(t.Context(), s.store, "v1", ask); err != nil || !got.Changed || got.After.Head.Number != 4 || got.After.Run != "train-1" || got.Before.Run != "train-3" {
+		t.Errorf("what would be done is %+v, %v", got, err)
+	}
+	s.wantNight(3)
+	ask.DryRun = false
+	if got, err := models.Roll(t.Context(), s.store, "v1", ask); err != nil || !got.Changed || got.After.Head.Number != 4 {
+		t.Errorf("what was done is %+v, %v", got, err)
+	}
+	s.wantNight(1)
+}
+
 func TestAModelThatIsDamagedIsNotRolledBackTo(t *testing.T) {
 	s := newStory(t, 3)
 	old, err := models.Find(t.Context(), s.store, "train-1")
@@ -168,7 +192,7 @@ func TestAModelThatIsDamagedIsNotRolledBackTo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, _, err = models.Roll(t.Context(), s.store, "v1", models.Rollback{To: old, At: day})
+	_, err = models.Roll(t.Context(), s.store, "v1", models.Rollback{To: old, At: day})
 	if !errors.Is(err, artifact.ErrNotFound) || !strings.Contains(err.Error(), "train-1") {
 		t.Errorf("error is %v, want that the models of train-1 are gone", err)
 	}

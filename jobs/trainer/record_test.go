@@ -166,7 +166,7 @@ func TestTheTrainingAfterARollbackSaysSo(t *testing.T) {
 	n.night("train-2")
 	to, err := models.Find(t.Context(), n.store, "train-1")
 	n.check(err)
-	_, _, err = models.Roll(t.Context(), n.store, "v1", models.Rollback{To: to, At: end, Reason: "too low"})
+	_, err = models.Roll(t.Context(), n.store, "v1", models.Rollback{To: to, At: end, Reason: "too low"})
 	n.check(err)
 	trained, err := models.Read(t.Context(), n.store, n.night("train-3"))
 	n.check(err)
@@ -183,7 +183,7 @@ func TestATrainingBesideAHeldModelIsKeptAndNotUsed(t *testing.T) {
 	n.night("train-2")
 	to, err := models.Find(t.Context(), n.store, "train-1")
 	n.check(err)
-	_, _, err = models.Roll(t.Context(), n.store, "v1", models.Rollback{To: to, At: end, Hold: true})
+	_, err = models.Roll(t.Context(), n.store, "v1", models.Rollback{To: to, At: end, Hold: true})
 	n.check(err)
 	if r := models.RecordOf(n.night("train-3")); r.Run != "train-1" {
 		t.Errorf("current is %s, want the held train-1", r.Run)

@@ -221,7 +221,7 @@
 {{- define "self-scaling.users.edit" }}
 {{- include "self-scaling.users.view" . }}
 - apiGroups: [self-scaling.github.io]
-  resources: [policies, services, trainvalues]
+  resources: [models, policies, services, trainvalues]
   verbs: [update]
 - apiGroups: [self-scaling.github.io]
   resources: [runs]

@@ -35,7 +35,9 @@ type CompareModelsOptions struct {
 
 // RollbackOptions are the flags of selfscale models rollback.
 type RollbackOptions struct {
+	// Where Store is "", the installation at Server does it.
 	ModelsOptions
+	Server ServerOptions
 	Model  string
 	Reason string
 	Hold   bool
@@ -54,6 +56,20 @@ func (o *ModelsOptions) complete(cmd *cobra.Command) error {
 		return usagef(cmd, "--store must name a store, but is empty")
 	}
 	return checkOutput(cmd, o.Output, forms)
+}
+
+// completeEither checks flags that name a store or an installation.
+func (o *RollbackOptions) completeEither(cmd *cobra.Command) error {
+	if o.Store == "" {
+		if err := o.Server.checkServer(cmd); err != nil {
+			return err
+		}
+		return checkOutput(cmd, o.Output, forms)
+	}
+	if err := alone(cmd); err != nil {
+		return err
+	}
+	return o.complete(cmd)
 }
 
 // takes returns the check of a command that names so many models.
@@ -189,8 +205,14 @@ Nothing is deleted: the same command goes forward again.
 Forecasts are made with it from the next inference run on. The next training
 goes on from it, says so in its verdict, and takes over where it is accepted;
 with --hold trainings keep what they learn but do not take over, until a
-rollback without --hold, to whichever model.`,
+rollback without --hold, to whichever model.
+
+Without --store an installation does it, for who has the right to update models
+there.`,
 		Example: `  selfscale models rollback train-20260310t000000z --store result/store --reason "floors too low since Monday"
+
+  # in an installation, through the cluster of the kubeconfig
+  kubectl selfscale models rollback train-20260310t000000z
 
   # and stay there until told otherwise
   selfscale models rollback 11 --store result/store --hold
@@ -199,7 +221,7 @@ rollback without --hold, to whichever model.`,
   selfscale models rollback 11 --store result/store --dry-run`,
 		Args: takes(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := o.complete(cmd); err != nil {
+			if err := o.completeEither(cmd); err != nil {
 				return err
 			}
 			if len(o.Reason) > 500 || strings.ContainsAny(o.Reason, "\n\r") {
@@ -210,6 +232,8 @@ rollback without --hold, to whichever model.`,
 		},
 	}
 	o.register(cmd)
+	cmd.Flags().Lookup("store").Usage = "folder or URL of a store to write into, instead of asking an installation"
+	o.Server.registerServer(cmd)
 	cmd.Flags().StringVar(&o.Reason, "reason", "", "why, for those who come later")
 	cmd.Flags().BoolVar(&o.Hold, "hold", false, "keep later trainings from taking over")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "say what would be done and do nothing")

@@ -75,10 +75,8 @@ func (q *Query) check(cmd *cobra.Command, resource string, args []string) error 
 		q.Component = &id
 	}
 	if q.Store != "" {
-		for _, f := range serverFlags {
-			if cmd.Flags().Changed(f) {
-				return usagef(cmd, "--store and --%s must not be given together: a store is looked into without asking anybody", f)
-			}
+		if err := alone(cmd); err != nil {
+			return err
 		}
 	} else if err := q.checkServer(cmd); err != nil {
 		return err
@@ -99,6 +97,17 @@ func (q *Query) check(cmd *cobra.Command, resource string, args []string) error 
 	}
 	if q.Component == nil {
 		return usagef(cmd, "--plot draws one component, but none is named")
+	}
+	return nil
+}
+
+// alone returns an error where --store is given together with a flag that names an
+// installation.
+func alone(cmd *cobra.Command) error {
+	for _, f := range serverFlags {
+		if cmd.Flags().Changed(f) {
+			return usagef(cmd, "--store and --%s must not be given together: a store is looked into without asking anybody", f)
+		}
 	}
 	return nil
 }

@@ -12,8 +12,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/self-scaling/self-scaling/api/rollback"
+	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/answer"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
+	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/connect"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/storage"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/table"
 	"github.com/self-scaling/self-scaling/jobs/models"
@@ -326,63 +329,56 @@ func (d *detail) standing(forecaster, steps string) []string {
 // Rollback returns selfscale models rollback, which notes when it was asked.
 func Rollback(version string, now func() time.Time) func(context.Context, cli.RollbackOptions, cli.Console) error {
 	return func(ctx context.Context, o cli.RollbackOptions, c cli.Console) error {
-		store, err := storage.Open(ctx, o.Store, o.DryRun)
+		done, err := rollBack(ctx, o, version, now)
 		if err != nil {
 			return err
 		}
-		defer store.Close()
-		head, err := store.Latest(ctx, schemas.ModelsHead)
-		switch {
-		case errors.Is(err, artifact.ErrNotFound):
-			return store.Nothing("models")
-		case err != nil:
-			return err
-		}
-		before := models.RecordOf(head)
-		to, err := models.Find(ctx, store.Store, o.Model)
-		if err != nil {
-			return err
-		}
-		after, outcome := before, artifact.Repeated
-		switch {
-		case !o.DryRun:
-			after, outcome, err = models.Roll(ctx, store.Store, version, models.Rollback{To: to, Reason: o.Reason, At: now(), Hold: o.Hold})
-		case before.Run != to.Run || before.Hold != o.Hold:
-			if _, err = models.Read(ctx, store.Store, to.Head); err == nil {
-				after, outcome = to, artifact.Committed
-				after.Head.Number, after.Hold = before.Head.Number+1, o.Hold
-			}
-		}
-		if err != nil {
-			return err
-		}
-		return tell(c.Out, o, before, after, outcome == artifact.Committed)
+		return tell(c.Out, o, done)
 	}
 }
 
-func tell(w io.Writer, o cli.RollbackOptions, before, after models.Record, changed bool) error {
-	if done, err := answer.Write(w, o.Output, struct {
-		Run     string `json:"run"`
-		Before  string `json:"before"`
-		Number  uint64 `json:"number"`
-		Hold    bool   `json:"hold"`
-		Changed bool   `json:"changed"`
-		DryRun  bool   `json:"dryRun"`
-	}{after.Run, before.Run, after.Head.Number, after.Hold, changed, o.DryRun}); done {
+// rollBack goes back in a store or, where none is named, has an installation do it.
+func rollBack(ctx context.Context, o cli.RollbackOptions, version string, now func() time.Time) (wire.RolledBack, error) {
+	ask := wire.Rollback{Model: o.Model, Reason: o.Reason, Hold: o.Hold, DryRun: o.DryRun}
+	if o.Store == "" {
+		api, err := connect.Open(ctx, o.Server)
+		if err != nil {
+			return wire.RolledBack{}, err
+		}
+		defer api.Close()
+		done, err := api.RollBack(ctx, ask)
+		if err != nil {
+			return wire.RolledBack{}, err
+		}
+		return *done, nil
+	}
+	store, err := storage.Open(ctx, o.Store, o.DryRun)
+	if err != nil {
+		return wire.RolledBack{}, err
+	}
+	defer store.Close()
+	if _, err := store.Latest(ctx, schemas.ModelsHead); errors.Is(err, artifact.ErrNotFound) {
+		return wire.RolledBack{}, store.Nothing("models")
+	}
+	return rollback.Roll(ctx, store.Store, version, now(), 0, ask)
+}
+
+func tell(w io.Writer, o cli.RollbackOptions, done wire.RolledBack) error {
+	if wrote, err := answer.Write(w, o.Output, done); wrote {
 		return err
 	}
-	if !changed {
-		_, err := fmt.Fprintf(w, "the models of %s are current already; nothing was changed\n", after.Run)
+	if !done.Changed {
+		_, err := fmt.Fprintf(w, "the models of %s are current already; nothing was changed\n", done.Run)
 		return err
 	}
 	is, then := "are", "the next training goes on from them and takes over where it is accepted"
 	if o.DryRun {
 		is = "would be"
 	}
-	if after.Hold {
+	if done.Hold {
 		then = "trainings do not take over until 'selfscale models rollback' is called without --hold"
 	}
-	_, err := fmt.Fprintf(w, "the models of %s %s current from the next inference run on, instead of those of %s (record %d); %s\n", after.Run, is, before.Run, after.Head.Number, then)
+	_, err := fmt.Fprintf(w, "the models of %s %s current from the next inference run on, instead of those of %s (record %d); %s\n", done.Run, is, done.Before, done.Number, then)
 	return err
 }
 

@@ -23,8 +23,10 @@ import (
 	"github.com/self-scaling/self-scaling/api"
 	"github.com/self-scaling/self-scaling/api/access"
 	"github.com/self-scaling/self-scaling/api/listen"
+	"github.com/self-scaling/self-scaling/api/rollback"
 	"github.com/self-scaling/self-scaling/api/view"
 	"github.com/self-scaling/self-scaling/api/web"
+	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/embedded"
@@ -140,11 +142,12 @@ type server struct {
 	view       *view.View
 	api        *api.Server
 	metrics    *prometheus.Registry
+	version    string
 	log        *slog.Logger
 }
 
 func newServer(o cli.ServeOptions, w *world, store *artifact.Store, version string, log *slog.Logger) (_ *server, err error) {
-	s := &server{options: o, world: w, store: store, metrics: prometheus.NewRegistry(), log: log}
+	s := &server{options: o, world: w, store: store, metrics: prometheus.NewRegistry(), version: version, log: log}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -182,7 +185,7 @@ func newServer(o cli.ServeOptions, w *world, store *artifact.Store, version stri
 	}
 	s.api, err = api.New(api.Config{
 		View: s.view, Services: w.services, TrainValues: w.trainValues, Submitter: s.pipelines.Submitter(), Pipelines: workflows.Pipelines(),
-		Records: records{record.NewReader(store)}, Sweep: s.sweep, Access: w.access, Page: web.Handler(""), Hosts: s.hosts(),
+		Records: records{record.NewReader(store)}, Sweep: s.sweep, Rollback: s.rollBack, Access: w.access, Page: web.Handler(""), Hosts: s.hosts(),
 		Version: version, Refresh: refresh, Speed: w.speed, Clock: w.clock, Metrics: s.metrics, Log: log,
 	})
 	if err != nil {
@@ -229,6 +232,10 @@ func plans(speed float64) ([]controller.Plan, error) {
 func (s *server) sweep(ctx context.Context) (int, error) {
 	report, err := s.store.Sweep(ctx, s.world.retention)
 	return len(report.Deleted), err
+}
+
+func (s *server) rollBack(ctx context.Context, from uint64, r wire.Rollback) (wire.RolledBack, error) {
+	return rollback.Roll(ctx, s.store, s.version, s.world.clock.Now(), from, r)
 }
 
 // sweepEvery is the time between two sweeps, by the world's clock.
