@@ -60,7 +60,8 @@ var ours = map[string][]string{
 	"jobs/trainer/bank":                {"schemas", "jobs/trainer/orderstat"},
 	"jobs/trainer/network":             {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank"},
 	"jobs/trainer/pretrained":          {"jobs/trainer/network"},
-	"jobs/trainer/pretrained/generate": {"schemas", "jobs/trainer", "controller/sim/traces"},
+	"jobs/trainer/pretrained/generate": {"schemas", "jobs/trainer", "jobs/trainer/pretrained/madeup", "controller/sim/traces"},
+	"jobs/trainer/pretrained/madeup":   {},
 	"jobs/trainer/hedge":               {"schemas", "jobs/trainer/bank", "jobs/trainer/network"},
 	"jobs/trainer/fit":                 {"schemas", "jobs/trainer/orderstat", "jobs/trainer/bank", "jobs/trainer/network"},
 

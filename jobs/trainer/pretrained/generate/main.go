@@ -14,6 +14,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/controller/sim/traces"
 	"github.com/self-scaling/self-scaling/jobs/trainer"
+	"github.com/self-scaling/self-scaling/jobs/trainer/pretrained/madeup"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -37,10 +38,10 @@ func run(ctx context.Context) error {
 		return err
 	}
 	for i := range madeUp {
-		histories = append(histories, history("made-up-"+strconv.Itoa(i), makeUp(uint64(i), days)))
+		histories = append(histories, history("made-up-"+strconv.Itoa(i), madeup.Usage(uint64(i), days)))
 	}
 	o := trainer.DefaultOptions()
-	o.Scratch, o.Windows, o.TotalWindows = true, 14, 1<<14
+	o.Scratch, o.Windows, o.TotalWindows, o.Examples = true, 14, 1<<14, 1<<17
 	o.Fit.Hidden, o.Fit.Epochs = hidden, 12
 	o.Fit.Progress = func(epoch, epochs int, loss float64) { fmt.Printf("%d/%d: loss %.4f\n", epoch, epochs, loss) }
 	m, weights, err := trainer.Train(ctx, histories, o)

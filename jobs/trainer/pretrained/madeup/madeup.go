@@ -1,26 +1,29 @@
-package main
+// Package madeup makes up the usage of components that do not exist, as training
+// data that belongs to nobody and as fleets of any size to measure with.
+package madeup
 
 import (
 	"math"
 	"math/rand/v2"
 )
 
-const day = 96 // steps
+// Day is the number of steps of a day.
+const Day = 96
 
-// makeUp returns days of usage of an imagined component. What kind it is, a shop
+// Usage returns days of usage of an imagined component. What kind it is, a shop
 // with busy hours, a queue, a nightly job, a leak, is drawn from the seed, and so
 // are all of its sizes.
-func makeUp(seed uint64, days int) []float64 {
+func Usage(seed uint64, days int) []float64 {
 	r := rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15))
 	between := func(a, b float64) float64 { return a + (b-a)*r.Float64() }
 	chance := func(p float64) bool { return r.Float64() < p }
 
 	profile := func() []float64 { // of a day, around 0
-		p := make([]float64, day)
+		p := make([]float64, Day)
 		for k := range 1 + r.IntN(5) {
 			size, phase := between(.2, 1)/float64(k+1), between(0, 2*math.Pi)
 			for i := range p {
-				p[i] += size * math.Cos(2*math.Pi*float64(k+1)*float64(i)/day+phase)
+				p[i] += size * math.Cos(2*math.Pi*float64(k+1)*float64(i)/Day+phase)
 			}
 		}
 		return p
@@ -38,7 +41,7 @@ func makeUp(seed uint64, days int) []float64 {
 		weekend = weekday
 	}
 	first := r.IntN(7)      // weekday of the first day
-	hour := r.IntN(day)     // time of the first step
+	hour := r.IntN(Day)     // time of the first step
 	walk := 0.0             // logarithm of a level that wanders
 	wander := 0.0           // how far it does in a step
 	back := between(0, .03) // and how fast it comes back
@@ -51,7 +54,7 @@ func makeUp(seed uint64, days int) []float64 {
 	}
 	shifts := 0.0 // chance of a new level at a step
 	if chance(.3) {
-		shifts = between(.1, .5) / day
+		shifts = between(.1, .5) / Day
 	}
 	type job struct {
 		every, at, lasts int
@@ -59,12 +62,12 @@ func makeUp(seed uint64, days int) []float64 {
 	}
 	var work []job
 	for chance(.35) && len(work) < 3 {
-		every := []int{day, day, day, day / 2, day / 4, 4, 8, 7 * day}[r.IntN(8)]
+		every := []int{Day, Day, Day, Day / 2, Day / 4, 4, 8, 7 * Day}[r.IntN(8)]
 		work = append(work, job{every, r.IntN(every), 1 + r.IntN(1+every/8), between(.3, 4)})
 	}
 	bursts, burst := 0.0, 0.0
 	if chance(.4) {
-		bursts = between(.05, 2) / day
+		bursts = between(.05, 2) / Day
 	}
 	growth, leak := 0.0, 0.0 // of memory, until a restart
 	if chance(.1) {
@@ -81,14 +84,14 @@ func makeUp(seed uint64, days int) []float64 {
 		rhythm, noise, wander, counts = 0, 0, 0, false // flat but for what happens
 	}
 	restless := chance(.5) // noise grows with usage
-	y := make([]float64, days*day)
+	y := make([]float64, days*Day)
 	for i := range y {
 		t := i + hour
-		d := (t/day + first) % 7
-		shape := weekday[t%day]
+		d := (t/Day + first) % 7
+		shape := weekday[t%Day]
 		busy := 1.0
 		if d >= 5 {
-			shape, busy = weekend[t%day], quiet
+			shape, busy = weekend[t%Day], quiet
 		}
 		walk = (1-back)*walk + wander*r.NormFloat64()
 		if chance(shifts) {
