@@ -354,10 +354,13 @@ func (h *History) Forecast(o *Origin, first, last int, out []float64) {
 	row := func(c Candidate) []float64 { return out[int(c)*n : (int(c)+1)*n : (int(c)+1)*n] }
 	yesterday, median5, median14 := row(Yesterday), row(Median5), row(Median14)
 	smooth14, smoothLevel := row(Smooth14), row(SmoothLevel)
+	i := t + first%p
 	for k := range n {
 		// Beyond one period the first forecast period is repeated, so that nothing
 		// at or after the origin is read.
-		i := t + (first+k)%p
+		if i == t+p {
+			i = t
+		}
 		m5 := h.median5[i]
 		v := math.NaN()
 		if i >= p {
@@ -372,6 +375,7 @@ func (h *History) Forecast(o *Origin, first, last int, out []float64) {
 		} else {
 			smooth14[k], smoothLevel[k] = h.smoothed(h.median14, i, half14, t+p), h.smoothed(h.median5, i, half5, t+p)
 		}
+		i++
 	}
 	level, medianResidual, increment := row(Level), row(MedianResidual), row(Increment)
 	yesterdayDrift, yesterdayLevel := row(YesterdayDrift), row(YesterdayLevel)
@@ -635,14 +639,16 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 	}
 	p := h.period
 	// Whole rows at a time, as long as nothing is missing.
-	for k := range mean {
-		mean[k] = 0
-	}
+	clear(mean)
 	for e := range a.n {
 		w := a.weight[e]
-		base := o.t - a.lag[e]*p
-		for k := range mean {
-			mean[k] += w * h.y[base+(first+k)%p]
+		for k, phase := 0, first%p; k < len(mean); phase = 0 {
+			n := min(len(mean)-k, p-phase)
+			past := h.y[o.t-a.lag[e]*p+phase:][:n]
+			for i, m := range mean[k : k+n] {
+				mean[k+i] = m + w*past[i]
+			}
+			k += n
 		}
 	}
 	for k, v := range mean {
@@ -655,9 +661,10 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 	if first%p > 0 {
 		here = h.nearestMedian(o, first%p-1)
 	}
+	phase := first%p - 1
 	for k := range median {
-		phase := (first + k) % p
-		if phase == 0 {
+		if phase++; phase == p {
+			phase = 0
 			here, after = math.NaN(), h.nearestMedian(o, 0)
 		}
 		before := here

@@ -2,7 +2,6 @@ package bank
 
 import (
 	"math"
-	"slices"
 
 	"github.com/self-scaling/self-scaling/jobs/trainer/orderstat"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -106,7 +105,7 @@ func differences(usage []float64, period int) []float64 {
 			out = append(out, d)
 		}
 	}
-	slices.Sort(out)
+	orderstat.Sort(out)
 	return out
 }
 
@@ -118,7 +117,7 @@ func deviations(usage []float64) []float64 {
 			out = append(out, v)
 		}
 	}
-	slices.Sort(out)
+	orderstat.Sort(out)
 	median := orderstat.Quantile(out, .5)
 	for i := range out {
 		out[i] -= median

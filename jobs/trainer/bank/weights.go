@@ -265,7 +265,7 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 		}
 	}
 	h.weighing.baseline = baseline
-	slices.Sort(w.Residuals)
+	orderstat.Sort(w.Residuals)
 	w.MAE, w.Loss = judge(w.Residuals, w.Offset(LossLevel))
 	if n := len(baseline); n > 0 {
 		q := orderstat.Select(baseline, int(math.Round(LossLevel*float64(n-1))))

@@ -2,6 +2,7 @@ package orderstat_test
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -45,6 +46,59 @@ func TestSelectAgreesWithSorting(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestSortAgreesWithTheStandardLibrary(t *testing.T) {
+	// Few different values, so that many are equal; many, so that few are.
+	values := rapid.OneOf(
+		rapid.SliceOfN(rapid.Float64Range(-5, 5), 0, 300),
+		rapid.SliceOfN(rapid.Map(rapid.IntRange(0, 3), func(i int) float64 { return float64(i) }), 0, 300),
+	)
+	rapid.Check(t, func(t *rapid.T) {
+		got := values.Draw(t, "values")
+		want := slices.Sorted(slices.Values(got))
+		orderstat.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Fatalf("sorted as %v, want %v", got, want)
+		}
+	})
+	for name, next := range map[string]func(i int) float64{
+		"ascending":  func(i int) float64 { return float64(i) },
+		"descending": func(i int) float64 { return -float64(i) },
+		"all equal":  func(int) float64 { return 1 },
+		"a saw":      func(i int) float64 { return float64(i % 7) },
+		"a pipe":     func(i int) float64 { return math.Abs(float64(i) - 2000) },
+	} {
+		got := make([]float64, 4000)
+		for i := range got {
+			got[i] = next(i)
+		}
+		want := slices.Sorted(slices.Values(got))
+		if orderstat.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s: not in order", name)
+		}
+	}
+}
+
+// BenchmarkSort is the residuals of a backtest of the far band.
+func BenchmarkSort(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	all := make([][]float64, 256) // more than a processor can learn by heart
+	for i := range all {
+		all[i] = make([]float64, 560)
+		for j := range all[i] {
+			all[i][j] = rng.NormFloat64()
+		}
+	}
+	values := make([]float64, 560)
+	for name, sort := range map[string]func([]float64){"orderstat": orderstat.Sort, "slices": slices.Sort[[]float64]} {
+		b.Run(name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				copy(values, all[i%len(all)])
+				sort(values)
+			}
+		})
+	}
 }
 
 func TestQuantileInterpolatesBetweenRanks(t *testing.T) {
