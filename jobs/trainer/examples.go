@@ -13,10 +13,13 @@ import (
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
-// stepsPerBand is how many steps of each band one training window contributes:
-// all of the next hour, which the floor is made from, and a random choice of
-// the rest.
+// stepsPerBand is how many steps of each band one training window contributes at
+// most, chosen at random where that is not all of them. Neighbouring steps teach
+// much the same: where there are many windows, a quarter of them will do.
 var stepsPerBand = [3]int{4, 8, 12}
+
+// fewestSteps is what stepsPerBand is divided by at most.
+const fewestSteps = 4
 
 // target is one thing that is forecast: the means or the peaks of a series.
 type target struct {
@@ -35,6 +38,8 @@ type sampler struct {
 	tries int
 	// windows is how many training windows one series contributes at most.
 	windows int
+	// thin is what the steps of a training window are divided by.
+	thin int
 	// validation is how many validation examples it contributes at most, or two
 	// for each origin.
 	validation int
@@ -69,20 +74,22 @@ func (s *sampler) train(ctx context.Context, targets []target) (*fit.Rows, error
 			if !ok {
 				continue
 			}
+			weight := importance(w.Surprise(y.Mean[at:min(end, at+t.horizon)]))
 			for b, band := range schemas.Bands(t.horizon) {
 				last := min(band.Last, end-at)
-				for k := range stepsPerBand[b] {
+				if last < band.First {
+					break
+				}
+				steps := max(1, stepsPerBand[b]/s.thin)
+				for k := range steps {
 					step := band.First - 1 + k
-					if b > 0 {
-						if last < band.First {
-							break
-						}
+					if steps < band.Last-band.First+1 {
 						step = band.First - 1 + rng.IntN(last-band.First+1)
 					}
 					if step >= last {
 						break
 					}
-					s.add(rows, w, y, at, step)
+					s.add(rows, w, y, at, step, weight)
 				}
 			}
 		}
@@ -103,18 +110,19 @@ func (s *sampler) validate(ctx context.Context, targets []target) (*fit.Rows, er
 				continue
 			}
 			steps := min(t.horizon, y.Len()-at)
+			weight := importance(w.Surprise(y.Mean[at : at+steps]))
 			if steps <= each {
 				for step := range steps {
-					s.add(rows, w, y, at, step)
+					s.add(rows, w, y, at, step, weight)
 				}
 				continue
 			}
 			for k := range each {
 				// Half of them from the next hour, which the floor is made from.
 				if k%2 == 0 {
-					s.add(rows, w, y, at, rng.IntN(min(4, steps)))
+					s.add(rows, w, y, at, rng.IntN(min(4, steps)), weight)
 				} else {
-					s.add(rows, w, y, at, rng.IntN(steps))
+					s.add(rows, w, y, at, rng.IntN(steps), weight)
 				}
 			}
 		}
@@ -134,7 +142,28 @@ func (s *sampler) holdoutOrigins(n int) []int {
 	return out
 }
 
-func (s *sampler) add(rows *fit.Rows, w *network.Window, y *schemas.Series, at, step int) {
+// Half of the examples are of the bands of the next hours, which are a sixth of the
+// horizon. Those from farFrom on, the far band's, count for farWeight times as much.
+const (
+	farFrom   = 16
+	farWeight = 3
+)
+
+// usual is how far, in units of the bank's mean error, an ordinary day lies from
+// its forecast at least.
+const usual = 0.2
+
+// importance returns what the examples of a window count for: the less, the
+// further its day lies from what could be known. Otherwise a few wild series would
+// teach the network, and the many calm ones would have to live with it.
+func importance(surprise float64) float32 {
+	if surprise != surprise {
+		return 1
+	}
+	return float32(1 / max(surprise, usual))
+}
+
+func (s *sampler) add(rows *fit.Rows, w *network.Window, y *schemas.Series, at, step int, weight float32) {
 	actual := y.Mean[at+step]
 	if actual != actual {
 		return
@@ -152,6 +181,10 @@ func (s *sampler) add(rows *fit.Rows, w *network.Window, y *schemas.Series, at, 
 		rows.Offsets = append(rows.Offsets, float32(o/scale))
 	}
 	rows.Actual = append(rows.Actual, float32((actual-w.Anchor(step))/scale))
+	if step >= farFrom {
+		weight *= farWeight
+	}
+	rows.Weight = append(rows.Weight, weight)
 }
 
 // gatherBlock is how many series are gathered before their rows are joined, so

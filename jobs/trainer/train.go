@@ -24,8 +24,9 @@ type Options struct {
 	// Season is the number of steps in a season; 0 means a day.
 	Season int
 	// Windows bounds the training windows of one series, and TotalWindows those
-	// of the whole shard.
-	Windows, TotalWindows int
+	// of the whole shard. Each window gives fewer examples where all of them would
+	// be more than Examples.
+	Windows, TotalWindows, Examples int
 	// Validation bounds the examples of the shard that training is watched with.
 	Validation int
 	Fit        fit.Options
@@ -47,6 +48,7 @@ func DefaultOptions() Options {
 		Horizon:      schemas.DefaultHorizon,
 		Windows:      48,
 		TotalWindows: 8_192,
+		Examples:     1 << 16,
 		Validation:   1 << 15,
 		Fit:          fit.DefaultOptions(),
 	}
@@ -104,6 +106,8 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 		tries:   max(4, min(12, totalTries/len(targets))),
 		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), validation: max(24, o.Validation/len(targets)), seed: o.Fit.Seed,
 	}
+	all := sm.windows * len(targets) * (stepsPerBand[0] + stepsPerBand[1] + stepsPerBand[2])
+	sm.thin = max(1, min(fewestSteps, all/max(1, o.Examples)))
 	// The trainer judges on the newest day, so that it needs one day to judge, one
 	// to learn from and one before that to look back on.
 	learnable := slices.DeleteFunc(slices.Clone(targets), func(t target) bool {
@@ -118,7 +122,9 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 		return nil, nil, err
 	}
 	m.Examples = train.Len()
-	var weights *network.Weights
+	// Where nothing better is learned, the weights before stay: they were accepted
+	// once, and the guard of each series knows how they do.
+	weights := o.Initial
 	if train.Len() < minExamples || validate.Len() == 0 {
 		m.Verdict = fmt.Sprintf("the network needs %d examples to learn from, but the histories give %d", minExamples, train.Len())
 	} else {
@@ -127,11 +133,11 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 			return nil, nil, err
 		}
 		m.Steps, m.Loss, m.BankLoss = res.Steps, &res.Loss, &res.BankLoss
-		if res.Loss < acceptBelow*res.BankLoss {
+		if res.Loss < acceptBelow*res.BankLoss && !(res.Loss >= acceptGain*res.InitialLoss) {
 			weights = res.Weights
 			m.Verdict = fmt.Sprintf("accepted: pinball loss on the newest day %.4f, the bank alone %.4f", res.Loss, res.BankLoss)
 		} else {
-			m.Verdict = fmt.Sprintf("not accepted: pinball loss on the newest day %.4f is not clearly below the bank's %.4f", res.Loss, res.BankLoss)
+			m.Verdict = fmt.Sprintf("not accepted: pinball loss on the newest day %.4f is not clearly below %.4f, that of the weights before, and %.4f, the bank's", res.Loss, res.InitialLoss, res.BankLoss)
 		}
 	}
 	served := o.Initial
@@ -152,9 +158,13 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 	return m, weights, nil
 }
 
-// acceptBelow is the share of the bank's loss that a network must stay below. One
-// day is a small sample, and the bank needs no network.
-const acceptBelow = 0.995
+// acceptBelow is the share of the bank's loss that a network must stay below, and
+// acceptGain that of the loss of the network before. One day is a small sample, the
+// bank needs no network, and the guard of each series knows the network before.
+const (
+	acceptBelow = 0.995
+	acceptGain  = 0.999
+)
 
 // totalTries bounds the origins on the newest day from which the examples of a
 // shard's validation are taken.

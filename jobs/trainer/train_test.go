@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/self-scaling/self-scaling/jobs/trainer"
+	"github.com/self-scaling/self-scaling/jobs/trainer/pretrained"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -43,7 +45,7 @@ func flat(int, *rand.Rand) float64 { return 3 }
 
 func options() trainer.Options {
 	o := trainer.DefaultOptions()
-	o.Windows, o.Fit.Epochs, o.Fit.Batch = 16, 2, 128
+	o.Windows, o.Fit.Epochs, o.Fit.Batch, o.Scratch = 16, 4, 128, true
 	return o
 }
 
@@ -95,8 +97,13 @@ func TestTheTrainedForecastersBeatSeasonalNaiveOnTheDayTheyHaveNotSeen(t *testin
 func TestTheSameHistoriesGiveTheSameModel(t *testing.T) {
 	var bytesBefore []byte
 	var modelBefore *schemas.Model
-	for i := range 2 {
-		m, w, err := trainer.Train(t.Context(), fleet(), options())
+	o := options()
+	o.Fit.Epochs, o.Fit.Seeds = 1, 2
+	processors := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(processors)
+	for i, n := range []int{processors, 1, 3} {
+		runtime.GOMAXPROCS(n)
+		m, w, err := trainer.Train(t.Context(), fleet(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,13 +113,31 @@ func TestTheSameHistoriesGiveTheSameModel(t *testing.T) {
 		}
 		if i > 0 {
 			if diff := cmp.Diff(modelBefore, m); diff != "" {
-				t.Errorf("models differ:\n%s", diff)
+				t.Errorf("models differ with %d processors:\n%s", n, diff)
 			}
 			if !bytes.Equal(bytesBefore, data) {
-				t.Error("weights differ")
+				t.Errorf("weights differ with %d processors", n)
 			}
 		}
 		bytesBefore, modelBefore = data, m
+	}
+}
+
+func TestManyWindowsGiveFewerExamplesEach(t *testing.T) {
+	o := options()
+	o.Fit.Epochs, o.Fit.Seeds = 1, 1
+	examples := func(most int) int {
+		o.Examples = most
+		m, _, err := trainer.Train(t.Context(), fleet(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.Examples
+	}
+	// No window goes without an example of each band.
+	all, half, few := examples(1<<16), examples(1100), examples(1)
+	if !(half < 3*all/4) || !(few < all/3) || !(few >= all/8) {
+		t.Errorf("%d examples of all steps, %d where about half of them were asked for, %d where one was", all, half, few)
 	}
 }
 
@@ -169,6 +194,79 @@ func TestNothingToLearnFromIsNoModelAndNoError(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestWithoutABetterNetworkTheOneBeforeStays(t *testing.T) {
+	o := options()
+	o.Scratch = false
+	before := pretrained.Weights()
+	for name, histories := range map[string][]schemas.History{
+		"nothing to learn from": {component("young", 1, lagging)},
+		"nothing to learn":      {component("constant", 9, flat), component("as constant", 9, flat)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, weights, err := trainer.Train(t.Context(), histories, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, weights); diff != "" || m.WeightsSum == "" {
+				t.Errorf("weights with the sum %q (-before +after):\n%s", m.WeightsSum, diff)
+			}
+		})
+	}
+}
+
+func TestTheRecordGoesOnFromNightToNight(t *testing.T) {
+	o := options()
+	o.Scratch = false
+	first, _, err := trainer.Train(t.Context(), []schemas.History{component("web", 9, lagging)}, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	days := func(m *schemas.Model) int {
+		s := scoreOf(t, m, "web")
+		if len(s.Record) != 3 {
+			t.Fatalf("records of %d bands, want 3", len(s.Record))
+		}
+		return s.Record[0].Days
+	}
+	// Nine days less the three that are looked back on, at most a week.
+	if got := days(first); got != 6 {
+		t.Errorf("the record begins with %d days, want 6", got)
+	}
+	o.Before = first
+	for name, tt := range map[string]struct {
+		histories []schemas.History
+		want      int
+	}{
+		"the same day again":  {[]schemas.History{component("web", 9, lagging)}, 6},
+		"the next night":      {[]schemas.History{later(component("web", 9, lagging), day)}, 7},
+		"an hour later":       {[]schemas.History{later(component("web", 9, lagging), 4)}, 6},
+		"another component's": {[]schemas.History{component("web", 5, lagging)}, 6},
+	} {
+		if name == "another component's" {
+			tt.histories[0].Series[schemas.CPU].Resource = schemas.Memory
+			tt.histories[0].Series = map[schemas.Resource]*schemas.Series{schemas.Memory: tt.histories[0].Series[schemas.CPU]}
+			tt.want = 2
+		}
+		t.Run(name, func(t *testing.T) {
+			m, _, err := trainer.Train(t.Context(), tt.histories, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := days(m); got != tt.want {
+				t.Errorf("%d days, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// later moves a history by a number of buckets.
+func later(h schemas.History, steps int) schemas.History {
+	for _, s := range h.Series {
+		s.Start = s.Start.Add(time.Duration(steps) * s.Step)
+	}
+	return h
 }
 
 func TestMixedStepsAreRefused(t *testing.T) {

@@ -22,12 +22,14 @@ import (
 
 // Rows are examples: for each, a feature vector, what the candidates of the bank
 // say, the bank's residual quantiles, and what really happened, all as
-// differences from the bank's forecast in units of [network.Window.Scale].
+// differences from the bank's forecast in units of [network.Window.Scale]. Each
+// has a weight: what it counts for beside the others.
 type Rows struct {
 	Features    []float32 // n x network.NumFeatures
 	Differences []float32 // n x bank.Count, NaN where a candidate has no forecast
 	Offsets     []float32 // n x levels
 	Actual      []float32 // n
+	Weight      []float32 // n, each above 0
 }
 
 // Len returns the number of examples.
@@ -39,6 +41,7 @@ func (r *Rows) Append(other *Rows) {
 	r.Differences = append(r.Differences, other.Differences...)
 	r.Offsets = append(r.Offsets, other.Offsets...)
 	r.Actual = append(r.Actual, other.Actual...)
+	r.Weight = append(r.Weight, other.Weight...)
 }
 
 // Grow makes room for n more examples at once.
@@ -47,21 +50,24 @@ func (r *Rows) Grow(n, levels int) {
 	r.Differences = slices.Grow(r.Differences, n*bank.Count)
 	r.Offsets = slices.Grow(r.Offsets, n*levels)
 	r.Actual = slices.Grow(r.Actual, n)
+	r.Weight = slices.Grow(r.Weight, n)
 }
 
 // Reset forgets the examples and keeps their memory.
 func (r *Rows) Reset() {
-	r.Features, r.Differences, r.Offsets, r.Actual = r.Features[:0], r.Differences[:0], r.Offsets[:0], r.Actual[:0]
+	r.Features, r.Differences, r.Offsets, r.Actual, r.Weight = r.Features[:0], r.Differences[:0], r.Offsets[:0], r.Actual[:0], r.Weight[:0]
 }
 
 // Options say how to train. [DefaultOptions] has values that work.
 type Options struct {
-	Hidden       int     // units of the hidden layer
-	Batch        int     // examples of one optimiser step
-	Epochs       int     // passes over the examples, at most
-	LearningRate float64 // of Adam, falling to zero as a cosine
-	Seeds        int     // networks that are trained, and whose mean is taken
-	Seed         uint64  // of the first of them
+	Hidden int // units of the hidden layer
+	Batch  int // examples of one optimiser step
+	Epochs int // passes over the examples, at most
+	// LearningRate is that of Adam where training begins anew, TuningRate where it
+	// goes on from a network. Both fall to zero as a cosine.
+	LearningRate, TuningRate float64
+	Seeds                    int    // networks that are trained, and whose mean is taken
+	Seed                     uint64 // of the first of them
 	// Progress, if not nil, is called after each epoch of each network with the
 	// validation loss, by one goroutine at a time.
 	Progress func(epoch, epochs int, loss float64)
@@ -69,14 +75,14 @@ type Options struct {
 
 // DefaultOptions returns the options that production uses.
 func DefaultOptions() Options {
-	return Options{Hidden: 8, Batch: 512, Epochs: 8, LearningRate: 3e-3, Seeds: 3, Seed: 1}
+	return Options{Hidden: 8, Batch: 512, Epochs: 2, LearningRate: 3e-3, TuningRate: 1e-3, Seeds: 3, Seed: 1}
 }
 
 // Result is a trained network beside what it was measured against.
 type Result struct {
 	Weights *network.Weights
-	// Loss is the mean pinball loss on the validation examples, in units of the
-	// bank's mean absolute error, and InitialLoss that of the network it went on
+	// Loss is the weighted mean of the pinball loss on the validation examples, in
+	// units of the bank's mean absolute error, and InitialLoss that of the network it went on
 	// from. BankLoss is that of the bank's own quantiles on the same examples.
 	Loss, InitialLoss, BankLoss float64
 	Steps                       int // optimiser steps
@@ -113,7 +119,7 @@ func Train(ctx context.Context, train, validate *Rows, levels []float64, initial
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for k := range seeds {
 		g.Go(func() (err error) {
-			trained[k], steps[k], err = train1(ctx, train, validate, levels, initial, o, k, done)
+			trained[k], steps[k], err = train1(ctx, train, validate, levels, initial, res.InitialLoss, o, k, done)
 			return err
 		})
 	}
@@ -132,12 +138,13 @@ func Train(ctx context.Context, train, validate *Rows, levels []float64, initial
 	return res, nil
 }
 
-// train1 trains the k-th network and returns the weights of its best epoch.
-func train1(ctx context.Context, train, validate *Rows, levels []float64, initial *network.Weights, o Options, k int, done func(loss float64)) (*network.Weights, int, error) {
+// train1 trains the k-th network and returns the weights of its best epoch, which
+// may be the initial ones, whose loss is least.
+func train1(ctx context.Context, train, validate *Rows, levels []float64, initial *network.Weights, least float64, o Options, k int, done func(loss float64)) (*network.Weights, int, error) {
 	rng := rand.New(rand.NewPCG(o.Seed+uint64(k), 0x5e1f5ca1e))
-	w := initial
+	w, highest := initial, o.TuningRate
 	if w == nil {
-		w = network.New(levels, o.Hidden, rng.NormFloat64)
+		w, highest = network.New(levels, o.Hidden, rng.NormFloat64), o.LearningRate
 	}
 	w = w.Clone()
 	m, err := newMachine(w, min(o.Batch, train.Len()))
@@ -150,7 +157,7 @@ func train1(ctx context.Context, train, validate *Rows, levels []float64, initia
 	for i := range order {
 		order[i] = i
 	}
-	best, least := w.Clone(), Loss(w, levels, validate)
+	best := w.Clone()
 	total, steps := perEpoch*o.Epochs, 0
 	for range o.Epochs {
 		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
@@ -158,7 +165,7 @@ func train1(ctx context.Context, train, validate *Rows, levels []float64, initia
 			if err := ctx.Err(); err != nil {
 				return nil, 0, err
 			}
-			rate := o.LearningRate * .5 * (1 + math.Cos(math.Pi*float64(steps)/float64(total)))
+			rate := highest * .5 * (1 + math.Cos(math.Pi*float64(steps)/float64(total)))
 			m.load(train, order[b*m.batch:(b+1)*m.batch])
 			if err := m.step(rate); err != nil {
 				return nil, 0, fmt.Errorf("training step %d: %w", steps, err)
@@ -206,34 +213,63 @@ func shrink(w, initial *network.Weights, levels []float64, validate *Rows) (floa
 	return least, best
 }
 
+// lossBlock is how many examples are summed up by themselves, so that the sum does
+// not depend on the number of processors.
+const lossBlock = 2048
+
 // Loss is the mean pinball loss over the levels of the quantiles that a network
-// gives for the examples, or that the bank alone gives where w is nil. It is NaN
-// without examples.
+// gives for the examples, each by its weight, or that the bank alone gives where w
+// is nil. It is NaN without examples.
 func Loss(w *network.Weights, levels []float64, r *Rows) float64 {
 	n, q := r.Len(), len(levels)
 	if n == 0 {
 		return math.NaN()
 	}
+	sums := make([]float64, (n+lossBlock-1)/lossBlock)
+	workers := min(runtime.GOMAXPROCS(0), len(sums))
+	var wg sync.WaitGroup
+	for k := range workers {
+		wg.Go(func() {
+			for b := k; b < len(sums); b += workers {
+				sums[b] = lossOf(w, levels, r, b*lossBlock, min(n, (b+1)*lossBlock))
+			}
+		})
+	}
+	wg.Wait()
+	sum, weight := 0.0, 0.0
+	for _, s := range sums {
+		sum += s
+	}
+	for _, v := range r.Weight {
+		weight += float64(v)
+	}
+	return sum / weight / float64(q)
+}
+
+// lossOf is the weighted sum of the loss over the examples [first, last) and the
+// levels.
+func lossOf(w *network.Weights, levels []float64, r *Rows, first, last int) float64 {
+	q := len(levels)
 	row, offsets := make([]float64, q), make([]float64, q)
-	out := make([]float32, network.NumOutputs)
+	var pass network.Pass
 	sum := 0.0
-	for i := range n {
+	for i := first; i < last; i++ {
 		for j, v := range r.Offsets[i*q : (i+1)*q] {
 			offsets[j] = float64(v)
 		}
 		copy(row, offsets)
 		if w != nil {
 			x := r.Features[i*network.NumFeatures : (i+1)*network.NumFeatures]
-			w.Forward(x, out)
-			network.Quantiles(out, x, r.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, row)
+			network.Quantiles(pass.Forward(w, x), x, r.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, row)
 		}
-		y := float64(r.Actual[i])
+		y, loss := float64(r.Actual[i]), 0.0
 		for j, l := range levels {
 			e := y - row[j]
-			sum += max(l*e, (l-1)*e)
+			loss += max(l*e, (l-1)*e)
 		}
+		sum += float64(r.Weight[i]) * loss
 	}
-	return sum / float64(n*q)
+	return sum
 }
 
 // weightDecay draws weights towards zero, or towards those that training goes on
@@ -274,6 +310,7 @@ const (
 	inUpper // of the others
 	inSpread
 	inActual
+	inWeight
 )
 
 // builder makes nodes and remembers the first error.
@@ -346,7 +383,7 @@ func newMachine(w *network.Weights, batch int) (*machine, error) {
 		cols int
 	}{
 		{"features", network.NumFeatures}, {"prior", bank.Count}, {"differences", bank.Count},
-		{"lower", q}, {"upper", q}, {"spread", 1}, {"actual", q},
+		{"lower", q}, {"upper", q}, {"spread", 1}, {"actual", q}, {"weight", q},
 	} {
 		data := make([]float32, batch*in.cols)
 		node, value := b.matrix(in.name, batch, in.cols, data)
@@ -389,7 +426,7 @@ func newMachine(w *network.Weights, batch int) (*machine, error) {
 	tau := b.constant("tau", batch, q, func(_, j int) float32 { return float32(w.Levels[j] - .5) })
 	half := b.constant("half", batch, q, func(int, int) float32 { return .5 })
 	e := b.two(gorgonia.Sub, in(inActual), quantile)
-	loss := b.add(b.times(half, b.one(gorgonia.Abs, e)), b.times(tau, e))
+	loss := b.times(in(inWeight), b.add(b.times(half, b.one(gorgonia.Abs, e)), b.times(tau, e)))
 	mean := b.one(func(n *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.Mean(n) }, loss)
 	if b.err != nil {
 		return nil, b.err
@@ -433,7 +470,7 @@ func (m *machine) load(r *Rows, index []int) {
 		}
 		middle, spread := network.Center(m.levels, offsets)
 		row(inSpread, i)[0] = float32(spread)
-		lower, upper, actual := row(inLower, i), row(inUpper, i), row(inActual, i)
+		lower, upper, actual, weight := row(inLower, i), row(inUpper, i), row(inActual, i), row(inWeight, i)
 		for j, l := range m.levels {
 			o := float32(offsets[j] - middle)
 			lower[j], upper[j] = 0, o
@@ -441,6 +478,7 @@ func (m *machine) load(r *Rows, index []int) {
 				lower[j], upper[j] = o, 0
 			}
 			actual[j] = max(-farOut, min(farOut, r.Actual[k]-float32(middle)))
+			weight[j] = r.Weight[k]
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,6 +54,7 @@ func lesson(n int, seed uint64) *Rows {
 			actual = differences[2]
 		}
 		r.Actual = append(r.Actual, actual+float32(.1*rng.NormFloat64()))
+		r.Weight = append(r.Weight, 1)
 	}
 	return r
 }
@@ -71,6 +73,42 @@ func TestTrainingLearnsWhatTheBankDoesNotSee(t *testing.T) {
 	}
 	if err := res.Weights.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhatCountsForLittleTeachesLittle(t *testing.T) {
+	// Twice as many examples teach the opposite.
+	train := lesson(1024, 1)
+	wrong := lesson(2048, 3)
+	for i := range wrong.Actual {
+		wrong.Actual[i], wrong.Weight[i] = -wrong.Actual[i]-5, .01
+	}
+	train.Append(wrong)
+	res, err := Train(t.Context(), train, lesson(512, 2), levels, nil, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !(res.Loss < .5*res.BankLoss) {
+		t.Errorf("loss %.4f, want less than half of the bank's %.4f", res.Loss, res.BankLoss)
+	}
+	for i := range train.Weight {
+		train.Weight[i] = 1
+	}
+	if res, err = Train(t.Context(), train, lesson(512, 2), levels, nil, options()); err != nil {
+		t.Fatal(err)
+	}
+	if res.Loss < .5*res.BankLoss {
+		t.Errorf("loss %.4f where all count alike, of the bank's %.4f: the lesson is too easy to show anything", res.Loss, res.BankLoss)
+	}
+}
+
+func TestALossDoesNotDependOnTheProcessors(t *testing.T) {
+	rows := lesson(3*lossBlock+17, 1)
+	w := network.New(levels, 4, rand.New(rand.NewPCG(1, 1)).NormFloat64)
+	all := Loss(w, levels, rows)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	if one := Loss(w, levels, rows); one != all {
+		t.Errorf("loss %v with one processor, %v with all", one, all)
 	}
 }
 
@@ -150,14 +188,14 @@ func TestForwardEqualsGorgonia(t *testing.T) {
 	if err := m.run(); err != nil {
 		t.Fatal(err)
 	}
-	out, want, offsets := make([]float32, network.NumOutputs), make([]float64, len(levels)), make([]float64, len(levels))
+	want, offsets := make([]float64, len(levels)), make([]float64, len(levels))
+	var pass network.Pass
 	for i := range rows {
 		x := examples.Features[i*network.NumFeatures : (i+1)*network.NumFeatures]
 		for j, v := range examples.Offsets[i*len(levels) : (i+1)*len(levels)] {
 			offsets[j] = float64(v)
 		}
-		w.Forward(x, out)
-		network.Quantiles(out, x, examples.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, want)
+		network.Quantiles(pass.Forward(w, x), x, examples.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, want)
 		middle, _ := network.Center(levels, offsets) // what load takes off
 		for j, v := range got.Data().([]float32)[i*len(levels) : (i+1)*len(levels)] {
 			if d := math.Abs(float64(v) + middle - want[j]); d > 1e-5*max(1, math.Abs(want[j])) {

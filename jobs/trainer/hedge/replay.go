@@ -6,9 +6,13 @@ import (
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
-// nearTrials is from how many origins of a day the bands of the next hours are
-// tried. The rest of the horizon is tried from the first of them.
-const nearTrials = 4
+// From how many origins of a day the bands of the next hours are tried: of the
+// newest day, which is judged, and of each of those that a record is begun with.
+// The rest of the horizon is tried from the first of them.
+const (
+	judgedTrials = 4
+	begunTrials  = 2
+)
 
 // nearSteps is where the far band begins.
 const nearSteps = 16
@@ -18,9 +22,13 @@ const nearSteps = 16
 // from the series and reach back a fortnight before that day. Of weights that are
 // nil there is no forecast. Forecasts are made with f.
 func Replay(f *network.Forecaster, h *bank.History, s *schemas.Series, period, at, horizon int, levels []float64, weights ...*network.Weights) [][]Trial {
+	return replay(judgedTrials, f, h, s, period, at, horizon, levels, weights...)
+}
+
+func replay(trials int, f *network.Forecaster, h *bank.History, s *schemas.Series, period, at, horizon int, levels []float64, weights ...*network.Weights) [][]Trial {
 	days := make([][]Trial, len(weights))
-	for k := range nearTrials {
-		origin, steps := at-period+k*period/nearTrials, min(horizon, nearSteps)
+	for k := range trials {
+		origin, steps := at-period+k*period/trials, min(horizon, nearSteps)
 		if k == 0 {
 			steps = horizon
 		}
@@ -60,7 +68,7 @@ func Begin(f *network.Forecaster, h *bank.History, s *schemas.Series, period, at
 	bands := schemas.Bands(horizon)
 	for d := Days - 1; d >= 0; d-- {
 		if end := at - d*period; end-period >= minHistory*period {
-			record = Learn(record, bands, Replay(f, h, s, period, end, horizon, levels, weights)[0])
+			record = Learn(record, bands, replay(begunTrials, f, h, s, period, end, horizon, levels, weights)[0])
 		}
 	}
 	return record

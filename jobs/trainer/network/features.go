@@ -228,6 +228,22 @@ func (w *Window) Anchor(step int) float64 { return w.anchor[step] }
 // mean absolute error in its band, kept above what is worth a correction.
 func (w *Window) Scale(step int) float64 { return w.bands[w.band(step)].scale }
 
+// Surprise returns how far what came lies from the bank's forecast on average, in
+// units of the scale, and NaN where nothing was measured.
+func (w *Window) Surprise(actual []float64) float64 {
+	sum, n := 0.0, 0
+	for b := range w.bands {
+		inv := 1 / w.bands[b].scale
+		for step := w.Weights[b].Band.First - 1; step < min(w.Weights[b].Band.Last, len(actual)); step++ {
+			if d := actual[step] - w.anchor[step]; d == d {
+				sum += math.Abs(d) * inv
+				n++
+			}
+		}
+	}
+	return sum / float64(n)
+}
+
 // Differences fills out (a value a candidate) with what each candidate says about
 // a step, less the anchor, in units of the scale. A candidate without a forecast
 // is NaN.

@@ -14,9 +14,7 @@ type Forecaster struct {
 	levels  []float64
 	offsets []float64
 	step    [numOfStep]float32
-	shared  []float32
-	out     []float32
-	hidden  []float32
+	pass    Pass
 }
 
 // NewForecaster returns a forecaster of the given quantile levels.
@@ -42,17 +40,15 @@ func (f *Forecaster) Forecast(w *Window, s *schemas.Series, steps int, weights *
 		}
 		return fc, true
 	}
-	weights.sized(&f.shared, &f.out, &f.hidden)
 	band := -1
 	for i := 0; i < steps; {
 		if b := w.band(i); b != band {
 			band = b
-			weights.begin(w.bands[b].features[:], f.shared)
+			f.pass.begin(weights, w.bands[b].features[:])
 		}
 		w.stepFeatures(i, f.step[:])
-		weights.finish(f.shared, f.step[:], f.out, f.hidden)
 		_, last := w.row(i)
-		o := newOutput(f.out, w.bands[band].features[:])
+		o := newOutput(f.pass.finish(weights, f.step[:]), w.bands[band].features[:])
 		for ; i < min(last, steps); i++ {
 			w.Offsets(i, f.offsets)
 			if row := fc.Row(i); !o.quantiles(w, i, f.levels, f.offsets, row) || !settle(row) {

@@ -141,25 +141,24 @@ func Mean(all ...*Weights) *Weights {
 	return out
 }
 
-// Forward computes the output (NumOutputs values) of one feature vector.
-func (w *Weights) Forward(x, out []float32) {
-	var shared, z, hidden []float32
-	w.sized(&shared, &z, &hidden)
-	w.begin(x[:numOfBand], shared)
-	w.finish(shared, x[numOfBand:NumFeatures], z, hidden)
-	copy(out, z)
+// Pass is the memory of a forward pass, to be used again by the next.
+type Pass struct {
+	shared, out, hidden []float32
 }
 
-// sized makes room for a forward pass in two halves.
-func (w *Weights) sized(shared, out, hidden *[]float32) {
-	if n := NumOutputs + w.Hidden.Cols; len(*shared) != n {
-		*shared, *out, *hidden = make([]float32, n), make([]float32, NumOutputs), make([]float32, w.Hidden.Cols)
-	}
+// Forward computes the output (NumOutputs values) of one feature vector. The next
+// call overwrites it.
+func (p *Pass) Forward(w *Weights, x []float32) []float32 {
+	p.begin(w, x[:numOfBand])
+	return p.finish(w, x[numOfBand:NumFeatures])
 }
 
 // begin computes the half of the first products that the steps of a band share.
-func (w *Weights) begin(x, shared []float32) {
-	out, hidden := shared[:NumOutputs], shared[NumOutputs:]
+func (p *Pass) begin(w *Weights, x []float32) {
+	if n := w.Hidden.Cols; len(p.hidden) != n || p.out == nil {
+		p.shared, p.out, p.hidden = make([]float32, NumOutputs+n), make([]float32, NumOutputs), make([]float32, n)
+	}
+	out, hidden := p.shared[:NumOutputs], p.shared[NumOutputs:]
 	copy(out, w.Bias.Data)
 	copy(hidden, w.HiddenBias.Data)
 	multiply(x, w.Direct.Data, out)
@@ -167,26 +166,31 @@ func (w *Weights) begin(x, shared []float32) {
 }
 
 // finish computes the output from the shared half and the features of a step.
-func (w *Weights) finish(shared, x, out, hidden []float32) {
-	copy(out, shared[:NumOutputs])
-	copy(hidden, shared[NumOutputs:])
-	multiply(x, w.Direct.Data[numOfBand*NumOutputs:], out)
-	multiply(x, w.Hidden.Data[numOfBand*len(hidden):], hidden)
-	for j, v := range hidden {
-		hidden[j] = max(0, v)
+func (p *Pass) finish(w *Weights, x []float32) []float32 {
+	copy(p.out, p.shared[:NumOutputs])
+	copy(p.hidden, p.shared[NumOutputs:])
+	multiply(x, w.Direct.Data[numOfBand*NumOutputs:], p.out)
+	multiply(x, w.Hidden.Data[numOfBand*len(p.hidden):], p.hidden)
+	for j, v := range p.hidden {
+		p.hidden[j] = max(0, v)
 	}
-	multiply(hidden, w.Output.Data, out)
+	multiply(p.hidden, w.Output.Data, p.out)
+	return p.out
 }
 
 // multiply adds the product of a row vector and a matrix to out.
 func multiply(x, matrix, out []float32) {
 	n := len(out)
-	for i, v := range x {
-		if v == 0 {
-			continue
+	// Four rows at a time, so that out is read and written less often.
+	for ; len(x) >= 4; x, matrix = x[4:], matrix[4*n:] {
+		x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
+		r0, r1, r2, r3 := matrix[:n], matrix[n:][:n], matrix[2*n:][:n], matrix[3*n:][:n]
+		for j := range out {
+			out[j] += (x0*r0[j] + x1*r1[j]) + (x2*r2[j] + x3*r3[j])
 		}
-		row := matrix[i*n : i*n+n]
-		for j, w := range row {
+	}
+	for i, v := range x {
+		for j, w := range matrix[i*n:][:n] {
 			out[j] += v * w
 		}
 	}

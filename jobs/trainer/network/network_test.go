@@ -126,6 +126,24 @@ func TestAForecastLiesAmongTheCandidates(t *testing.T) {
 	}
 }
 
+func TestSurpriseIsTheDistanceFromTheBank(t *testing.T) {
+	w := window(t, noisyDays(9))
+	actual := make([]float64, day)
+	for i := range actual {
+		actual[i] = w.Anchor(i) - 3*w.Scale(i)
+	}
+	actual[7] = math.NaN()
+	if got := w.Surprise(actual); math.Abs(got-3) > 1e-9 {
+		t.Errorf("surprise %v by what lies 3 units from the forecast", got)
+	}
+	for i := range actual {
+		actual[i] = math.NaN()
+	}
+	if got := w.Surprise(actual); !math.IsNaN(got) {
+		t.Errorf("surprise %v by nothing", got)
+	}
+}
+
 func TestJoinedNetworksAnswerWithTheirMean(t *testing.T) {
 	a, b := randomWeights(1), randomWeights(2)
 	rng := rand.New(rand.NewPCG(4, 4))
@@ -134,11 +152,12 @@ func TestJoinedNetworksAnswerWithTheirMean(t *testing.T) {
 		x[i] = float32(rng.NormFloat64())
 	}
 	var out [3][network.NumOutputs]float32
+	var pass network.Pass // for networks of different sizes
 	for i, w := range []*network.Weights{a, b, network.Join(a, b)} {
 		if err := w.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		w.Forward(x, out[i][:])
+		copy(out[i][:], pass.Forward(w, x))
 	}
 	for i, v := range out[2] {
 		if want := (out[0][i] + out[1][i]) / 2; math.Abs(float64(v-want)) > 1e-5 {
