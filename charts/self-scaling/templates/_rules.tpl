@@ -3,19 +3,22 @@
 {{- define "self-scaling.grants" -}}
 {{- $watched := dict -}}
 {{- $own := dict -}}
+{{- /* Who has Prometheus reads no usage by itself. */}}
+{{- $see := list "see" -}}
+{{- if not .Values.prometheus.url }}{{ $see = list "see" "measure" }}{{ end -}}
 {{- if eq .Values.mode "standalone" -}}
-{{- $_ := set $watched "standalone" (list "see" "follow" "measure" "bind" "tell" "retell" "policies" "manage") -}}
+{{- $_ := set $watched "standalone" (concat $see (list "follow" "bind" "release" "tell" "retell" "policies" "manage")) -}}
 {{- $_ := set $own "standalone" (list "settings" "tell" "retell") -}}
 {{- else -}}
-{{- $_ := set $watched "inference" (list "see" "bind" "tell") -}}
-{{- if .Values.controller.enabled }}{{ $_ := set $watched "controller" (list "see" "follow" "measure" "bind" "tell" "retell" "policies") }}{{ end -}}
+{{- $_ := set $watched "inference" (list "see" "bind" "release" "tell") -}}
+{{- if .Values.controller.enabled }}{{ $_ := set $watched "controller" (concat $see (list "follow" "release" "tell" "retell" "policies")) }}{{ end -}}
 {{- if .Values.api.enabled }}{{ $_ := set $watched "api" (list "see" "manage") }}{{ end -}}
 {{- if eq .Values.engine "argo" -}}
 {{- range list "collector" "dataset" "trainer" "inference" "workflows" }}{{ $_ := set $own . (list "executor") }}{{ end -}}
 {{- end -}}
 {{- if not .Values.prometheus.url }}{{ $_ := set $own "collector" (append (get $own "collector" | default list) "readers") }}{{ end -}}
-{{- if .Values.controller.enabled }}{{ $_ := set $own "controller" (list "submit" "lead" "tell" "retell") }}{{ end -}}
-{{- if .Values.api.enabled }}{{ $_ := set $own "api" (list "submit" "settings") }}{{ end -}}
+{{- if .Values.controller.enabled }}{{ $_ := set $own "controller" (list "submit" "run" "lead" "tell" "retell") }}{{ end -}}
+{{- if .Values.api.enabled }}{{ $_ := set $own "api" (list "submit" "steer" "settings") }}{{ end -}}
 {{- end -}}
 {{- dict "watched" $watched "own" $own | toYaml -}}
 {{- end -}}
@@ -79,11 +82,18 @@
 {{- end }}
 
 {{- define "self-scaling.rules.bind" }}
-# The floors; and the number of replicas, which comes back when an HPA of ours goes. Of a
-# workload nothing else can be written.
+# HPAs of ours.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [create, update, patch, delete]
+  verbs: [create, update]
+{{- end }}
+
+{{- define "self-scaling.rules.release" }}
+# The floors, and taking them away; and the number of replicas, which comes back when an HPA
+# of ours goes. Of a workload nothing else can be written.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [patch, delete]
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
   verbs: [patch]
@@ -123,29 +133,21 @@
 {{- define "self-scaling.rules.manage" }}
 - apiGroups: [self-scaling.github.io]
   resources: [scalingpolicies]
-  verbs: [create, update]
+  verbs: [create, patch]
 {{- end }}
 
 {{- define "self-scaling.rules.restore" }}
-# Every autoscaler that may bear a floor, and the number of replicas that comes back when
-# an HPA of ours goes.
+# Every autoscaler that may bear a floor.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
-  verbs: [get, list, patch, delete]
+  verbs: [get, list]
 - apiGroups: [keda.sh]
   resources: [scaledobjects]
-  verbs: [get, list, patch]
+  verbs: [get, list]
 - apiGroups: [autoscaling.k8s.io]
   resources: [verticalpodautoscalers]
   verbs: [list]
-- apiGroups: [apps]
-  resources: [deployments/scale, statefulsets/scale]
-  verbs: [get, patch]
-{{- range .Values.discovery.scalables }}
-- apiGroups: [{{ .group }}]
-  resources: [{{ .resource }}/scale]
-  verbs: [get, patch]
-{{- end }}
+{{- include "self-scaling.rules.release" . }}
 {{- end }}
 
 {{/* ... and in the namespace of the release. */}}
@@ -164,23 +166,48 @@
 {{- end }}
 
 {{- define "self-scaling.own.submit" }}
+# Runs: Workflows, or the ConfigMaps that stand for them.
 {{- if eq .Values.engine "argo" }}
 - apiGroups: [argoproj.io]
   resources: [workflows]
-  verbs: [get, list, watch, create, patch]
-- apiGroups: [argoproj.io]
-  resources: [workflowtemplates, cronworkflows]
-  verbs: [get, list, watch]
+  verbs: [get, list, create]
 {{- else }}
-- apiGroups: [batch]
-  resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [configmaps]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, create]
+{{- end }}
+{{- end }}
+
+{{- define "self-scaling.own.steer" }}
+# Waiting for a run, and stopping it.
+{{- if eq .Values.engine "argo" }}
+- apiGroups: [argoproj.io]
+  resources: [workflows]
+  verbs: [watch, patch]
+{{- else }}
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [watch, patch]
+{{- end }}
+{{- end }}
+
+{{- define "self-scaling.own.run" }}
+{{- if eq .Values.engine "argo" }}
+# Which pipelines somebody has suspended.
+- apiGroups: [argoproj.io]
+  resources: [cronworkflows]
+  verbs: [list]
+{{- else }}
+# The steps of runs, what becomes of them, and runs that have ended long ago.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch, create, patch]
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [watch, patch, delete]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list]
+  verbs: [list]
 {{- end }}
 {{- end }}
 
@@ -199,9 +226,14 @@
 {{- define "self-scaling.own.retell" }}{{ include "self-scaling.rules.retell" . }}{{ end }}
 
 {{- define "self-scaling.own.lead" }}
+# Which of the replicas leads.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, create, update, patch]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "self-scaling.fullname" . }}-controller]
+  verbs: [get, update]
 {{- end }}
 
 {{/* What people may do. The resources of the REST interface are in no cluster: rights on them
