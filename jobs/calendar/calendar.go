@@ -51,7 +51,7 @@ type Calendars struct {
 // path is believed before the category, and that before the name. Times without a
 // zone, and days, are by the clock of the service.
 //
-// A file or a zone that cannot be read is an error with
+// A file or a zone that cannot be read, and a folder without a calendar, is an error with
 // [schemas.CodeInvalidConfig].
 func Load(files, zones []string) (*Calendars, error) {
 	if len(files) == 0 && len(zones) == 0 {
@@ -137,6 +137,9 @@ func filesOf(path string) ([]string, error) {
 		if filepath.Ext(e.Name()) == ".ics" && e.Type()&fs.ModeDir == 0 {
 			names = append(names, filepath.Join(path, e.Name()))
 		}
+	}
+	if len(names) == 0 {
+		return nil, schemas.Errorf(schemas.CodeInvalidConfig, "calendar: folder %s must hold a file *.ics, but has none", path)
 	}
 	return names, nil
 }

@@ -147,6 +147,9 @@ func TestWhatCannotBeReadIsNamed(t *testing.T) {
 	if _, err := calendar.Load([]string{"nosuch.ics"}, nil); schemas.CodeOf(err) != schemas.CodeInvalidConfig {
 		t.Errorf("error of a file that is not there is %v", err)
 	}
+	if _, err := calendar.Load([]string{"shop=holidays:" + t.TempDir()}, nil); schemas.CodeOf(err) != schemas.CodeInvalidConfig || !strings.Contains(err.Error(), "must hold a file *.ics") {
+		t.Errorf("an empty folder is %v", err)
+	}
 	if _, err := calendar.Load(nil, []string{"Europe/Berlin", "Asia/Tokyo"}); err == nil || !strings.Contains(err.Error(), "must be given once") {
 		t.Errorf("error of two zones for all services is %v", err)
 	}

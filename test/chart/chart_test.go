@@ -84,6 +84,13 @@ func TestValuesAreAcceptedOrRefused(t *testing.T) {
 		{"standalone and nothing else", `{mode: standalone}`, ""},
 		{"the former opt-in to standalone", `{mode: standalone, standalone: {enabled: true}}`, "enabled"},
 		{"no credentials and no URL", `{store: {credentials: false}}`, "store.url must be given"},
+		{"a calendar from nowhere", `{calendars: [{kind: holidays}]}`, "calendars"},
+		{"a calendar from two places", `{calendars: [{configMap: a, ics: "BEGIN:VCALENDAR"}]}`, "calendars"},
+		{"a calendar's text that is none", `{calendars: [{ics: "2026-12-25"}]}`, "calendars"},
+		{"a calendar of a kind that is none", `{calendars: [{configMap: a, kind: birthdays}]}`, "kind"},
+		{"a key without a ConfigMap", `{calendars: [{ics: "BEGIN:VCALENDAR", key: a}]}`, "calendars"},
+		{"a time zone without a name", `{timeZones: [{service: shop}]}`, "zone"},
+		{"two time zones for all", `{timeZones: [{zone: Europe/Madrid}, {zone: Asia/Tokyo}]}`, "timeZones must give one zone for all other services, but gives Europe/Madrid and another"},
 		{"an audience with a space", `{access: {audience: "a b"}}`, "audience"},
 		{"globals of a chart above", `{global: {theirs: 1}}`, ""},
 	} {
@@ -345,7 +352,7 @@ func TestReferencesLeadSomewhere(t *testing.T) {
 			for name, pod := range pods(t, o) {
 				want(name, "ServiceAccount "+pod.Spec.ServiceAccountName)
 				for _, v := range pod.Spec.Volumes {
-					if v.ConfigMap != nil {
+					if v.ConfigMap != nil && (v.ConfigMap.Optional == nil || !*v.ConfigMap.Optional) {
 						want(name, "ConfigMap "+v.ConfigMap.Name)
 					}
 				}

@@ -61,8 +61,8 @@ func template(t *testing.T, p workflows.Pipeline) string {
 	o := argo.Options{
 		Name: "@name@", Namespace: "@namespace@", Labels: map[string]string{"@labels@": ""},
 		Store: "$(STORE_URL)", Env: []corev1.EnvVar{{Name: "@stepEnv@"}},
-		Volumes:          []corev1.Volume{{Name: "@storeVolumes@"}},
-		VolumeMounts:     []corev1.VolumeMount{{Name: "@storeVolumeMounts@", MountPath: "@"}},
+		Volumes:          []corev1.Volume{{Name: "@stepVolumes@"}},
+		VolumeMounts:     []corev1.VolumeMount{{Name: "@stepVolumeMounts@", MountPath: "@"}},
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "@imagePullSecrets@"}},
 		NodeSelector:     map[string]string{"@nodeSelector@": ""},
 		Tolerations:      []corev1.Toleration{{Key: "@tolerations@"}},
@@ -125,8 +125,8 @@ func template(t *testing.T, p workflows.Pipeline) string {
 	}
 	block(`'@labels@': ""`, `{{- include "self-scaling.labels" . | nindent INDENT }}`)
 	block(`- name: '@stepEnv@'`, `{{- include "self-scaling.stepEnv" . | nindent INDENT }}`)
-	block(`- mountPath: '@'\n *name: '@storeVolumeMounts@'`, `{{- include "self-scaling.storeVolumeMounts" . | nindent INDENT }}`)
-	block(`- name: '@storeVolumes@'`, `{{- include "self-scaling.storeVolumes" . | nindent INDENT }}`)
+	block(`- mountPath: '@'\n *name: '@stepVolumeMounts@'`, `{{- include "self-scaling.stepVolumeMounts" . | nindent INDENT }}`)
+	block(`- name: '@stepVolumes@'`, `{{- include "self-scaling.stepVolumes" . | nindent INDENT }}`)
 	block(`imagePullSecrets:\n *- name: '@imagePullSecrets@'`, `{{- include "self-scaling.imagePullSecrets" . | nindent INDENT }}`)
 	block(`nodeSelector:\n *'@nodeSelector@': ""`, "  {{- with .Values.workflows.nodeSelector }}\n  nodeSelector:\n    {{- toYaml . | nindent 4 }}\n  {{- end }}")
 	block(`tolerations:\n *- key: '@tolerations@'`, "  {{- with .Values.workflows.tolerations }}\n  tolerations:\n    {{- toYaml . | nindent 4 }}\n  {{- end }}")

@@ -30,6 +30,8 @@ var installations = map[string]string{
 	"nothing given": ``,
 	"everything on": `
 controller: {priorityClassName: high, nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], args: ["-v=2"]}
+calendars: [{ics: "BEGIN:VCALENDAR\nEND:VCALENDAR\n"}, {service: shop, kind: events, configMap: sales, key: autumn.ics}, {kind: holidays, configMap: holidays}]
+timeZones: [{zone: Europe/Madrid}, {service: shop, zone: Asia/Tokyo}]
 access: {audience: scaling.example.org}
 networkPolicy: {enabled: true, ingressFrom: [{namespaceSelector: {}}]}
 metrics: {serviceMonitor: {enabled: true, labels: {team: a}}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
@@ -38,8 +40,8 @@ commonLabels: {team: a}
 store: {url: "s3://b/p?endpoint=h:9000&ca=/etc/self-scaling/ca/ca.crt", existingCASecret: ca}
 workflows: {nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], parallelism: 8}
 `,
-	"plain Jobs":       `{engine: jobs, store: {existingCASecret: ca}}`,
-	"standalone":       `{mode: standalone, access: {audience: scaling.example.org}, networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}}`,
+	"plain Jobs":       `{engine: jobs, store: {existingCASecret: ca}, calendars: [{kind: holidays, configMap: holidays}], timeZones: [{zone: Europe/Madrid}]}`,
+	"standalone":       `{mode: standalone, calendars: [{kind: holidays, configMap: holidays}], timeZones: [{zone: Europe/Madrid}], access: {audience: scaling.example.org}, networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}}`,
 	"two namespaces":   `{watchNamespaces: [shop, bank], discovery: {labels: [recommended, "team/app=team/part"], scalables: [{group: apps.kruise.io, resource: clonesets}]}}`,
 	"accounts given":   `{collector: {serviceAccount: {name: mine}}, workflows: {serviceAccount: {name: mine}}, restore: {serviceAccount: {name: mine}}, rbac: {create: false}}`,
 	"identity, no key": `{store: {credentials: false, url: "s3://b"}, collector: {serviceAccount: {annotations: {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}}}`,

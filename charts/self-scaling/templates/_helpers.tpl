@@ -68,6 +68,17 @@ app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance={{ include "se
 {{- end }}
 {{- end -}}
 
+{{/* Flags of what is special about a day: the same for who learns and who forecasts. Each
+     calendar has a folder. */}}
+{{- define "self-scaling.calendarArgs" -}}
+{{- range $i, $c := .Values.calendars }}
+- -calendar={{ with get $c "service" }}{{ . }}={{ end }}{{ with get $c "kind" }}{{ . }}:{{ end }}/etc/self-scaling/calendars/{{ $i }}
+{{- end }}
+{{- range .Values.timeZones }}
+- -timezone={{ with get . "service" }}{{ . }}={{ end }}{{ .zone }}
+{{- end }}
+{{- end -}}
+
 {{/* Flags of the installation for a program, those of the values last, so that they win.
      Takes (list . program). This is the only place that knows them. */}}
 {{- define "self-scaling.args" -}}
@@ -86,6 +97,9 @@ app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance={{ include "se
 {{- if eq $program "inference" }}
 - -cluster
 {{ include "self-scaling.scopeArgs" $root }}
+{{- end }}
+{{- if has $program (list "trainer" "inference") }}
+{{- include "self-scaling.calendarArgs" $root }}
 {{- end }}
 {{- if has $program (list "controller" "api") }}
 - -store=$(STORE_URL)
@@ -106,6 +120,7 @@ app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance={{ include "se
 - {{ printf "--prometheus=%s" . | quote }}
 - --backfill={{ $root.Values.backfill }}
 {{- end }}
+{{- include "self-scaling.calendarArgs" $root | replace "- -" "- --" }}
 {{- with $root.Values.access.audience }}
 - {{ printf "--audience=%s" . | quote }}
 {{- end }}
@@ -194,6 +209,41 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{/* A calendar that is not there keeps no pod from starting: who reads it says so, and usage is
+     measured all the same. */}}
+{{- define "self-scaling.calendarVolumes" -}}
+{{- range $i, $c := .Values.calendars }}
+- name: calendar-{{ $i }}
+  configMap:
+    name: {{ get $c "configMap" | default (printf "%s-calendars" (include "self-scaling.fullname" $)) }}
+    optional: true
+    {{- if or (get $c "ics") (get $c "key") }}
+    items:
+      - key: {{ get $c "key" | default (printf "%d.ics" $i) }}
+        path: calendar.ics
+    {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "self-scaling.calendarVolumeMounts" -}}
+{{- range $i, $c := .Values.calendars }}
+- name: calendar-{{ $i }}
+  mountPath: /etc/self-scaling/calendars/{{ $i }}
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* What every step has mounted. */}}
+{{- define "self-scaling.stepVolumes" -}}
+{{ include "self-scaling.storeVolumes" . }}
+{{- include "self-scaling.calendarVolumes" . }}
+{{- end -}}
+
+{{- define "self-scaling.stepVolumeMounts" -}}
+{{ include "self-scaling.storeVolumeMounts" . }}
+{{- include "self-scaling.calendarVolumeMounts" . }}
+{{- end -}}
+
 {{/* How far back a run reads that makes up for history: only Prometheus knows the past. */}}
 {{- define "self-scaling.backfill" -}}
 {{- if .Values.prometheus.url }}{{ .Values.backfill }}{{ end -}}
@@ -220,6 +270,12 @@ capabilities:
 {{- define "self-scaling.validate" -}}
 {{- if gt (len (include "self-scaling.fullname" .)) 36 -}}
 {{- fail (printf "fullnameOverride must have at most 36 characters, but is %q" .Values.fullnameOverride) -}}
+{{- end -}}
+{{- $zones := dict -}}
+{{- range .Values.timeZones -}}
+{{- $whose := get . "service" | default "all other services" -}}
+{{- with get $zones $whose }}{{ fail (printf "timeZones must give one zone for %s, but gives %s and another" $whose .) }}{{ end -}}
+{{- $_ := set $zones $whose .zone -}}
 {{- end -}}
 {{- if eq .Values.mode "cluster" -}}
 {{- if and (eq .Values.engine "jobs") (not .Values.controller.enabled) -}}

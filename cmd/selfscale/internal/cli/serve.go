@@ -26,6 +26,9 @@ type ServeOptions struct {
 	Labels          string        // presets of labels that make components
 	Prometheus      string        // URL of the server that usage is read from, "" for the cluster's metrics API
 	Backfill        time.Duration // how far back the first run asks Prometheus
+	// Calendars and Zones say what is special about a day and by whose clock, as those of
+	// [RunOptions] do.
+	Calendars, Zones []string
 	// Auth is AuthNone or AuthKubernetes.
 	Auth string
 	// Audience is what tokens must be made for, "" for the API server or us.
@@ -97,6 +100,8 @@ new are in mode Shadow: nothing is scaled before you say so.`,
 	flags.StringVar(&o.Labels, "labels", "", "`presets` of labels that make components: aeros, assist-iot, aeros-orchestrator, recommended, or pairs service-key=component-key (default: all that have a name)")
 	flags.StringVar(&o.Prometheus, "prometheus", "", "`URL` of a Prometheus server to read usage from (default: the metrics API)")
 	flags.DurationVar(&o.Backfill, "backfill", 0, "how far back the first run asks Prometheus, as 336h")
+	flags.StringArrayVar(&o.Calendars, "calendar", nil, "iCalendar file, or folder of such, as [SERVICE=][holidays:|events:]PATH; may be given several times; read again for each run")
+	flags.StringArrayVar(&o.Zones, "timezone", nil, "clock that services' users live by, as [SERVICE=]ZONE; may be given several times (default UTC)")
 	flags.StringVar(&o.LogFormat, "log-format", TextOutput, "form of the log on standard error: text or json")
 	return cmd
 }
@@ -113,6 +118,8 @@ func (o *ServeOptions) check(cmd *cobra.Command) error {
 		return usagef(cmd, "--speed goes with --demo: a real clock cannot be made to run faster")
 	case o.Backfill < 0 || o.Backfill > 0 && o.Prometheus == "":
 		return usagef(cmd, "--backfill must be positive and goes with --prometheus, but is %s", o.Backfill)
+	case o.Demo && len(o.Calendars)+len(o.Zones) > 0:
+		return usagef(cmd, "--calendar and --timezone must not be given with --demo, whose workloads live by the clock of UTC")
 	case o.LogFormat != TextOutput && o.LogFormat != JSONOutput:
 		return usagef(cmd, "--log-format must be text or json, but is %q", o.LogFormat)
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/calendar"
 	"github.com/self-scaling/self-scaling/jobs/dataset"
 	"github.com/self-scaling/self-scaling/jobs/trainer"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -30,12 +31,14 @@ type Config struct {
 	// HistoryDays says how many days are learned from, whenever a training begins; nil
 	// means the step's own default.
 	HistoryDays func(context.Context) (int, error)
-	Trainer     trainer.Config
-	Inference   jobs.Func
-	Version     string
-	KeepRuns    int          // how many runs that have ended are remembered; 0 means 16
-	Clock       clock.Clock  // of runs that are not for an instant of their own, and of records; nil means the real one
-	Log         *slog.Logger // nil means none
+	// Calendars are read whenever a training begins; nil leaves those of Trainer.
+	Calendars func() (*calendar.Calendars, error)
+	Trainer   trainer.Config
+	Inference jobs.Func
+	Version   string
+	KeepRuns  int          // how many runs that have ended are remembered; 0 means 16
+	Clock     clock.Clock  // of runs that are not for an instant of their own, and of records; nil means the real one
+	Log       *slog.Logger // nil means none
 }
 
 // Always returns a [Config.Collector] whose step looks back as far whatever it is
@@ -94,9 +97,17 @@ func New(c Config) (*Pipelines, error) {
 				}
 			}),
 			workflows.TrainerJob: step(func(args local.Args) jobs.Func {
-				cfg := c.Trainer
-				cfg.Commit = args.Step == "commit"
-				return trainer.New(cfg)
+				return func(ctx context.Context, env jobs.Env) error {
+					cfg := c.Trainer
+					cfg.Commit = args.Step == "commit"
+					if c.Calendars != nil {
+						var err error
+						if cfg.Calendars, err = c.Calendars(); err != nil {
+							return err
+						}
+					}
+					return trainer.New(cfg)(ctx, env)
+				}
 			}),
 			workflows.InferenceJob: step(func(local.Args) jobs.Func { return c.Inference }),
 		},

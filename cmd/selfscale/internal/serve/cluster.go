@@ -23,7 +23,9 @@ import (
 	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
 	"github.com/self-scaling/self-scaling/controller/plugins"
+	"github.com/self-scaling/self-scaling/controller/plugins/almanac"
 	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/calendar"
 	"github.com/self-scaling/self-scaling/jobs/collector"
 	"github.com/self-scaling/self-scaling/jobs/inference"
 	"github.com/self-scaling/self-scaling/jobs/trainer"
@@ -46,6 +48,10 @@ func clusterWorld(o cli.ServeOptions, log *slog.Logger) (*world, error) {
 			return nil, err
 		}
 	}
+	calendars := func() (*calendar.Calendars, error) { return calendar.Load(o.Calendars, o.Zones) }
+	if _, err := calendars(); err != nil { // sooner than in the first night
+		return nil, err
+	}
 	namespace = cmp.Or(o.Namespace, namespace)
 	watched := oversight.New(client, oversight.Options{Scope: scope, Log: log})
 	events, err := oversight.NewEvents(watched, namespace, os.Getenv("POD_NAME"))
@@ -57,7 +63,8 @@ func clusterWorld(o cli.ServeOptions, log *slog.Logger) (*world, error) {
 		cluster: watched, services: known, trainValues: known,
 		clock: clock.RealClock{}, speed: 1,
 		trainer:   trainer.Config{Options: learning()},
-		inference: deciding(client, scope, namespace),
+		inference: deciding(client, scope, namespace, calendars),
+		calendars: calendars,
 		backfill:  o.Backfill,
 		retention: artifact.DefaultSweepOptions(),
 		notify:    events.Notify,
@@ -100,10 +107,14 @@ func learning() trainer.Options {
 }
 
 // deciding returns the step that decides for a cluster, by the train values that hold
-// when it runs.
-func deciding(client *cluster.Client, scope cluster.Scope, namespace string) jobs.Func {
+// and the calendars that are there when it runs.
+func deciding(client *cluster.Client, scope cluster.Scope, namespace string, calendars func() (*calendar.Calendars, error)) jobs.Func {
 	return func(ctx context.Context, env jobs.Env) error {
 		values, err := client.TrainValues(ctx, namespace)
+		if err != nil {
+			return err
+		}
+		marked, err := calendars()
 		if err != nil {
 			return err
 		}
@@ -119,6 +130,7 @@ func deciding(client *cluster.Client, scope cluster.Scope, namespace string) job
 		return decide.OnCluster(decide.Options{
 			Client: client, Scope: scope, Profile: profile, Named: named,
 			Inference: inference.Config{HistoryDays: values.HistoryDays},
+			Own:       []framework.Plugin{almanac.New(marked)},
 		})(ctx, env)
 	}
 }

@@ -33,6 +33,7 @@ import (
 	"github.com/self-scaling/self-scaling/controller"
 	"github.com/self-scaling/self-scaling/controller/schedule"
 	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/jobs/calendar"
 	"github.com/self-scaling/self-scaling/jobs/trainer"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
@@ -51,8 +52,10 @@ type world struct {
 	clock       clock.Clock
 	speed       float64 // of the clock
 	collector   func(backfill time.Duration) jobs.Func
-	trainer     trainer.Config
-	inference   jobs.Func
+	// calendars are what is special about days; nil for nothing.
+	calendars func() (*calendar.Calendars, error)
+	trainer   trainer.Config
+	inference jobs.Func
 	// begin is a run with which everything begins, nil for none; otherwise backfill
 	// is how far back the first run looks.
 	begin    *workflows.Request
@@ -154,7 +157,7 @@ func newServer(o cli.ServeOptions, w *world, store *artifact.Store, version stri
 		}
 	}()
 	s.pipelines, err = embedded.New(embedded.Config{
-		Store: store, Collector: w.collector, HistoryDays: w.historyDays, Trainer: w.trainer, Inference: w.inference,
+		Store: store, Collector: w.collector, HistoryDays: w.historyDays, Calendars: w.calendars, Trainer: w.trainer, Inference: w.inference,
 		Version: version, KeepRuns: 500, Clock: w.clock, Log: log,
 	})
 	if err != nil {

@@ -181,6 +181,23 @@ func TestACancelledStart(t *testing.T) {
 	}
 }
 
+func TestServeReadsCalendarsBeforeItBegins(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, []byte(accesstest.New(t).Kubeconfig()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, o := range map[string]cli.ServeOptions{
+		"must hold a file *.ics": {Calendars: []string{"shop=holidays:" + t.TempDir()}},
+		"of the IANA database":   {Zones: []string{"Madrid"}},
+	} {
+		o.Data, o.Listen, o.Auth, o.Kubeconfig = t.TempDir(), "127.0.0.1:0", cli.AuthNone, path
+		err := serve.Run(t.Context(), o, cli.Console{Out: io.Discard, Log: io.Discard, Progress: progress.New(io.Discard, false, clock.RealClock{})}, "v1")
+		if schemas.CodeOf(err) != schemas.CodeInvalidConfig || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, %v: error %v, want one about %q", o.Calendars, o.Zones, err, want)
+		}
+	}
+}
+
 // What a token is made for is asked the same way as the program api does.
 func TestServeLetsInTokensByTheirAudience(t *testing.T) {
 	cluster := accesstest.New(t)
