@@ -17,7 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/self-scaling/self-scaling/api/client"
+	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/workflows"
 )
 
 // Each part is killed while a run is in its midst. The run is committed once, nothing
@@ -35,7 +38,7 @@ func TestFaults(t *testing.T) {
 	}
 	r := newRelease(t, c)
 	r.deploy(t, workload{name: "web", cpu: "100m", hpas: 1, load: "-base=.09 -peak=.09 -peers=web"})
-	r.install(t, "api.enabled=false", "schedules.collect.suspend=true", "schedules.train.suspend=true", "schedules.infer.suspend=true")
+	r.install(t, "schedules.collect.suspend=true", "schedules.train.suspend=true", "schedules.infer.suspend=true")
 	end := time.Now().UTC().Truncate(15 * time.Minute)
 	r.seed(t, "seed", 10, end, series{"shop", "web", daily(.05, .1)}, series{"shop", "db", daily(.05, .1)})
 	unharmed := r.watchHPA(t, "web-0")
@@ -51,14 +54,29 @@ func TestFaults(t *testing.T) {
 		t.Helper()
 		c.kubectl(t, "", "delete", "pods", "--namespace="+namespace, "--selector="+selector, "--grace-period=0", "--force", "--wait=false")
 	}
+	// killProgram deletes all pods of one of our programs.
+	killProgram := func(t *testing.T, program string) {
+		t.Helper()
+		kill(t, r.namespace, "app.kubernetes.io/component="+program+",app.kubernetes.io/instance="+r.name)
+		r.kubectl(t, "", "rollout", "status", "deployment/"+r.name+"-"+program, "--namespace="+r.namespace, "--timeout=3m")
+	}
+	// A run is made with Argo's command line, but for the API's own.
+	const ofAPI = "API"
+	token := r.operator(t)
+	request := wire.RunRequest{Pipeline: "train", Parameters: map[string]string{"now": end.Format(time.RFC3339)}}
 	for _, fault := range []struct {
 		name string
-		// strike harms the run named, and returns once the part is back.
+		// strike harms the run of a Workflow, and returns once the part is back.
 		strike func(t *testing.T, workflow string)
 	}{
-		{"controller", func(t *testing.T, _ string) {
-			kill(t, r.namespace, "app.kubernetes.io/component=controller,app.kubernetes.io/instance="+r.name)
-			r.kubectl(t, "", "rollout", "status", "deployment/"+r.name+"-controller", "--namespace="+r.namespace, "--timeout=3m")
+		{"controller", func(t *testing.T, _ string) { killProgram(t, "controller") }},
+		{ofAPI, func(t *testing.T, workflow string) {
+			killProgram(t, "api")
+			// A client that heard no answer asks again.
+			run, err := r.rest(t, token).Start(t.Context(), request, ofAPI)
+			if err != nil || run.Workflow == nil || run.Workflow.Name != workflow {
+				t.Fatalf("asked again, the API has the run %+v (error %v), want that of Workflow %s", run, err, workflow)
+			}
 		}},
 		{"Argo's controller", func(t *testing.T, _ string) {
 			kill(t, "argo", "app=workflow-controller")
@@ -95,7 +113,16 @@ func TestFaults(t *testing.T) {
 				}
 				return x
 			}, fault.name))
-			name := r.argo(t, "submit", "--from=workflowtemplate/"+r.name+"-train", "--parameter=run-id="+run, "--parameter=now="+end.Format(time.RFC3339), "--output=name")
+			var name string
+			if fault.name == ofAPI {
+				made, err := r.rest(t, token).Start(t.Context(), request, ofAPI)
+				if err != nil || made.Workflow == nil {
+					t.Fatalf("the API has started %+v (error %v), want a Workflow", made, err)
+				}
+				run, name = made.ID, made.Workflow.Name
+			} else {
+				name = r.argo(t, "submit", "--from=workflowtemplate/"+r.name+"-train", "--parameter=run-id="+run, "--parameter=now="+end.Format(time.RFC3339), "--output=name")
+			}
 			r.node(t, name, "trainer", "Running")
 			fault.strike(t, name)
 			back := time.Now()
@@ -109,6 +136,9 @@ func TestFaults(t *testing.T) {
 			t.Logf("FIGURE %s killed: the run is %s %.0f s after its return", fault.name, phase, time.Since(back).Seconds())
 			if phase != "Succeeded" { // an outage longer than all retries: a person, or the schedule, runs it again
 				r.ended(t, r.argo(t, "resubmit", name, "--output=name"), "Succeeded")
+			}
+			if told, err := r.rest(t, token).Run(t.Context(), run); err != nil || told.Phase != workflows.Succeeded {
+				t.Errorf("the API tells of the run %+v (error %v), want one that has succeeded", told, err)
 			}
 			s := r.store(t) // with a new connection: the old one may have died as well
 			if n := commits(t, s, schemas.ModelsHead)[run]; n != 1 {
@@ -125,6 +155,16 @@ func TestFaults(t *testing.T) {
 			unharmed(t)
 		})
 	}
+}
+
+// rest returns a client of the REST interface, by a connection of its own.
+func (r *release) rest(t *testing.T, token string) *client.Client {
+	t.Helper()
+	c, err := client.New("http://"+r.forward(t, r.namespace, "service/"+r.name+"-api", 80), client.Options{Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // killProcess ends the process on this machine that was started as argv. Kubernetes
