@@ -115,13 +115,12 @@ func (c *cluster) productImages(ctx context.Context) error {
 // reproduce builds the project's images once more, from nothing but the sources and
 // Go's cache, and says which of them differ from those that productImages made.
 func (c *cluster) reproduce(ctx context.Context) error {
+	again := *c
+	again.storage = "buildah-again" // where no layer of the first build is
 	archive := c.file("images/again.tar")
 	var differ []string
-	err := c.eachProduct(ctx, func(p product, target string, args []string) error {
-		if target != p.targets[0] {
-			return nil // its program was built and compared with the first one's
-		}
-		if err := c.buildImage(ctx, target, archive, append([]string{"--layers=false", "--no-cache"}, args...)...); err != nil {
+	err := again.eachProduct(ctx, func(p product, target string, args []string) error {
+		if err := again.buildImage(ctx, target, archive, append([]string{"--layers"}, args...)...); err != nil {
 			return err
 		}
 		first, err := hashFile(c.file("images/"+target+".tar"), "")
@@ -141,7 +140,7 @@ func (c *cluster) reproduce(ctx context.Context) error {
 	if err == nil && len(differ) > 0 {
 		err = fmt.Errorf("two builds of the same sources differ: %s", strings.Join(differ, ", "))
 	}
-	return errors.Join(err, os.RemoveAll(archive))
+	return errors.Join(err, os.RemoveAll(archive), os.RemoveAll(c.file(again.storage)), os.RemoveAll(runDir+"/"+again.storage))
 }
 
 // eachProduct calls build for every image of the project, with the arguments that
@@ -214,7 +213,7 @@ func (c *cluster) buildGoImage(ctx context.Context) error {
 		return err
 	}
 	dockerfile := strings.ReplaceAll(goDockerfile, "VERSION", strings.TrimSpace(version))
-	mark := c.file("images/golang.sum")
+	mark := c.file(c.storage + "/golang.sum")
 	if old, err := os.ReadFile(mark); err == nil && string(old) == dockerfile {
 		return nil
 	}
@@ -234,9 +233,9 @@ func (c *cluster) buildGoImage(ctx context.Context) error {
 	return errors.Join(os.RemoveAll(dir), os.WriteFile(mark, []byte(dockerfile), 0o644))
 }
 
-// buildah runs buildah on a storage of its own in the cluster's folder.
+// buildah runs buildah on the storage of its own in the cluster's folder.
 func (c *cluster) buildah(ctx context.Context, args ...string) error {
-	return run(ctx, command{dir: c.dir, nice: true}, "buildah", append([]string{"--root", c.file("buildah"), "--runroot", runDir + "/buildah",
+	return run(ctx, command{dir: c.dir, nice: true}, "buildah", append([]string{"--root", c.file(c.storage), "--runroot", runDir + "/" + c.storage,
 		"--storage-driver", "vfs"}, args...)...)
 }
 

@@ -90,9 +90,11 @@ type cluster struct {
 	source string // the repository
 	dir    string // all state
 	argo   string // version
-	box    toolbox
-	paths  map[string]string // of the tools
-	log    func(format string, args ...any)
+	// storage is the folder of buildah's images and layers, below dir.
+	storage string
+	box     toolbox
+	paths   map[string]string // of the tools
+	log     func(format string, args ...any)
 }
 
 func newCluster(argo string) (*cluster, error) {
@@ -116,7 +118,7 @@ func newCluster(argo string) (*cluster, error) {
 	}
 	c := &cluster{
 		source: filepath.Dir(strings.TrimSpace(string(mod))), argo: argo, log: log,
-		dir: filepath.Join(cache, "self-scaling", "cluster"), paths: map[string]string{},
+		dir: filepath.Join(cache, "self-scaling", "cluster"), storage: "buildah", paths: map[string]string{},
 	}
 	c.box = toolbox{filepath.Join(cache, "self-scaling", "bin"), filepath.Join(c.source, "test", "cluster", "tools"), log}
 	for _, t := range tools(argo) {
