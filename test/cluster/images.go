@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -180,18 +181,14 @@ func (c *cluster) eachProduct(ctx context.Context, build func(p product, target 
 	return nil
 }
 
-// revision returns what the images are stamped with: the time of the last commit,
-// or $SOURCE_DATE_EPOCH, in seconds since 1970, and the version.
+// revision returns what the images are stamped with: the start of 1970, or
+// $SOURCE_DATE_EPOCH, in seconds since then, and the version. A time of the sources
+// would make an image differ with the layers that an earlier commit left behind.
 func (c *cluster) revision(ctx context.Context) (epoch, version string, err error) {
-	if epoch = os.Getenv("SOURCE_DATE_EPOCH"); epoch == "" {
-		if epoch, err = output(ctx, command{dir: c.source}, "git", "log", "-1", "--format=%ct"); err != nil {
-			return "", "", err
-		}
-	}
 	if version = os.Getenv("VERSION"); version == "" {
 		version, err = output(ctx, command{dir: c.source}, "git", "describe", "--tags", "--always", "--dirty")
 	}
-	return strings.TrimSpace(epoch), strings.TrimSpace(version), err
+	return cmp.Or(os.Getenv("SOURCE_DATE_EPOCH"), "0"), strings.TrimSpace(version), err
 }
 
 const goDockerfile = `FROM scratch
