@@ -81,12 +81,12 @@ func (c *Cache) Review(ctx context.Context, token string) (User, error) {
 	if !c.limit.AllowN(c.options.Clock.Now(), 1) {
 		return User{}, ErrBusy
 	}
-	v, err := c.once(ctx, "token "+string(key[:]), func(ctx context.Context) (remembered, error) {
+	v, err := c.once(ctx, "token ", c.tokens, key, func(ctx context.Context) (remembered, error) {
 		u, err := c.reviewer.Review(ctx, token)
 		if err != nil && !errors.Is(err, ErrUnauthenticated) {
 			return remembered{}, err
 		}
-		return c.put(c.tokens, key, remembered{user: u, yes: err == nil}), nil
+		return remembered{user: u, yes: err == nil}, nil
 	})
 	if err != nil {
 		return User{}, err
@@ -107,12 +107,12 @@ func (c *Cache) Allows(ctx context.Context, u User, a Action) (bool, error) {
 	if r, ok := c.get(c.rights, key); ok {
 		return r.yes, nil
 	}
-	v, err := c.once(ctx, "right "+string(key[:]), func(ctx context.Context) (remembered, error) {
+	v, err := c.once(ctx, "right ", c.rights, key, func(ctx context.Context) (remembered, error) {
 		yes, err := c.reviewer.Allows(ctx, u, a)
 		if err != nil {
 			return remembered{}, err
 		}
-		return c.put(c.rights, key, remembered{yes: yes}), nil
+		return remembered{yes: yes}, nil
 	})
 	return v.yes, err
 }
@@ -159,13 +159,21 @@ func (c *Cache) put(to *lru.Cache, key any, r remembered) remembered {
 	return r
 }
 
-// once asks one question once, however many callers have it. The asking goes on
-// when one of them leaves.
-func (c *Cache) once(ctx context.Context, question string, ask func(context.Context) (remembered, error)) (remembered, error) {
-	answer := c.asking.DoChan(question, func() (any, error) {
+// once asks one question once, however many callers have it, and remembers the answer.
+// The asking goes on when one of them leaves.
+func (c *Cache) once(ctx context.Context, kind string, answers *lru.Cache, key [sha256.Size]byte, ask func(context.Context) (remembered, error)) (remembered, error) {
+	answer := c.asking.DoChan(kind+string(key[:]), func() (any, error) {
+		// It may have been answered since the caller looked.
+		if r, ok := c.get(answers, key); ok {
+			return r, nil
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
-		return ask(ctx)
+		r, err := ask(ctx)
+		if err != nil {
+			return remembered{}, err
+		}
+		return c.put(answers, key, r), nil
 	})
 	select {
 	case r := <-answer:
