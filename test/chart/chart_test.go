@@ -423,6 +423,17 @@ func TestRightsAreHeldByGoldenFiles(t *testing.T) {
 	}
 }
 
+func TestWhoHasPrometheusReadsNoUsageByItself(t *testing.T) {
+	for _, values := range []string{"mode: cluster", "engine: jobs", "mode: standalone"} {
+		for _, url := range []string{"", "http://prometheus:9090"} {
+			objects := mustRender(t, fmt.Sprintf("%s\nprometheus: {url: %q}", values, url))
+			if got := strings.Contains(rights(t, objects), "metrics.k8s.io"); got != (url == "") {
+				t.Errorf("with %q and Prometheus at %q somebody may read the metrics API: %v", values, url, got)
+			}
+		}
+	}
+}
+
 func TestNobodyMayDoEverything(t *testing.T) {
 	each(t, func(t *testing.T, objects []*unstructured.Unstructured) {
 		for line := range strings.Lines(rights(t, objects)) {

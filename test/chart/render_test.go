@@ -33,6 +33,7 @@ controller: {priorityClassName: high, nodeSelector: {disk: ssd}, tolerations: [{
 calendars: [{ics: "BEGIN:VCALENDAR\nEND:VCALENDAR\n"}, {service: shop, kind: events, configMap: sales, key: autumn.ics}, {kind: holidays, configMap: holidays}]
 timeZones: [{zone: Europe/Madrid}, {service: shop, zone: Asia/Tokyo}]
 access: {audience: scaling.example.org}
+api: {argoUI: "https://argo.example.org"}
 networkPolicy: {enabled: true, ingressFrom: [{namespaceSelector: {}}]}
 metrics: {serviceMonitor: {enabled: true, labels: {team: a}}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
 global: {imageRegistry: mirror.example, imagePullSecrets: [pull]}

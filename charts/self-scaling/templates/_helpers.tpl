@@ -108,6 +108,9 @@ app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/instance={{ include "se
 {{- if and (eq $program "api") $root.Values.access.audience }}
 - {{ printf "-audience=%s" $root.Values.access.audience | quote }}
 {{- end }}
+{{- if and (eq $program "api") $root.Values.api.argoUI }}
+- {{ printf "-argo-ui=%s" $root.Values.api.argoUI | quote }}
+{{- end }}
 - -log-format=json
 {{- end }}
 {{- if eq $program "standalone" }}

@@ -70,7 +70,7 @@ func Find(ctx context.Context, client kubernetes.Interface, namespace string) (*
 	}
 	switch len(found) {
 	case 0:
-		return nil, schemas.Errorf(schemas.CodeNotFound, "there is no API of self-scaling %s; it comes with the chart where api.enabled is true", where)
+		return nil, schemas.Errorf(schemas.CodeNotFound, "there is no API of self-scaling %s; the chart brings it unless api.enabled is false", where)
 	case 1:
 		return found[0], nil
 	}

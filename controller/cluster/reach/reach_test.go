@@ -70,11 +70,11 @@ func TestFind(t *testing.T) {
 		{"which of two", []runtime.Object{service("b", "api"), service("a", "api")}, "",
 			"there are 2 APIs of self-scaling in the cluster: a/self-scaling-api, b/self-scaling-api; name the namespace of one", schemas.CodeInvalidConfig},
 		{"none", []runtime.Object{service("a", "controller")}, "",
-			"there is no API of self-scaling in the cluster; it comes with the chart where api.enabled is true", schemas.CodeNotFound},
+			"there is no API of self-scaling in the cluster; the chart brings it unless api.enabled is false", schemas.CodeNotFound},
 		{"none in the namespace", []runtime.Object{service("a", "api")}, "b",
-			"there is no API of self-scaling in namespace b; it comes with the chart where api.enabled is true", schemas.CodeNotFound},
+			"there is no API of self-scaling in namespace b; the chart brings it unless api.enabled is false", schemas.CodeNotFound},
 		{"a Service without the port", []runtime.Object{without}, "",
-			"there is no API of self-scaling in the cluster; it comes with the chart where api.enabled is true", schemas.CodeNotFound},
+			"there is no API of self-scaling in the cluster; the chart brings it unless api.enabled is false", schemas.CodeNotFound},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := reach.Find(t.Context(), fake.NewClientset(tt.objects...), tt.namespace)
