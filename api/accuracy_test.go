@@ -74,6 +74,24 @@ func settle(t *testing.T, w *apitest.World) wire.Accuracy {
 	return read[wire.Accuracy](t, w, "/v1/accuracy")
 }
 
+// TestOnePointAnInstant has two trainings on the same data, and one rolled back to an
+// older: each end of the data is one point.
+func TestOnePointAnInstant(t *testing.T) {
+	w := newShop(t) // with train-1, on data until now
+	ids := []schemas.ComponentID{web}
+	apitest.Models(t, w.Store, ids, apitest.Now, "train-1b")
+	apitest.Models(t, w.Store, ids, apitest.Now.Add(aDay), "train-2")
+	if got := rollBack(t, w, `{"model":"train-1b"}`, ""); got.status != 200 {
+		t.Fatalf("the rollback is answered with %d %s", got.status, got.body)
+	}
+	got := settle(t, w)
+	// Three components of two resources each were judged in the first, one in the others.
+	want := []wire.AccuracyPoint{{Time: apitest.Now, Ratio: .5, Series: 2}, {Time: apitest.Now.Add(aDay), Ratio: .5, Series: 2}}
+	if diff := cmp.Diff(want, got.Points); got.Basis != "backtest" || diff != "" {
+		t.Errorf("basis %s, points (-want +got):\n%s", got.Basis, diff)
+	}
+}
+
 // TestRealisedAccuracy has usage double from day to day, forecasts that are off by as
 // much as is said, and looks at what is said of them.
 func TestRealisedAccuracy(t *testing.T) {

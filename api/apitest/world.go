@@ -71,7 +71,7 @@ func New(t testing.TB, ids []schemas.ComponentID, change ...func(*api.Config)) *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.Submitter.Close() })
-	if w.View, err = view.New(w.Store, view.Options{Dir: t.TempDir(), Clock: stepping{clock.RealClock{}, w.Clock}}); err != nil {
+	if w.View, err = view.New(w.Store, view.Options{Dir: t.TempDir(), Share: 1, Clock: stepping{clock.RealClock{}, w.Clock}}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.View.Close() })

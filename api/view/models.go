@@ -144,7 +144,8 @@ func (v *View) Models(ctx context.Context, number uint64) (Answer, bool, error) 
 // keptPoints is how many trainings back accuracy is shown.
 const keptPoints = 60
 
-// accuracyPoints are the points of the newest trainings. Older ones are read in the
+// accuracyPoints are the points of the newest trainings, one for each end of what was
+// learned from. Older ones are read in the
 // background, one at each refresh.
 type accuracyPoints struct {
 	mu     sync.Mutex
@@ -155,11 +156,16 @@ type accuracyPoints struct {
 func (a *accuracyPoints) list() []wire.AccuracyPoint {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	out := []wire.AccuracyPoint{}
-	for _, p := range a.points {
+	// Of trainings on the same data the newest counts, as of any that is repeated.
+	newest := map[int64]uint64{}
+	for n, p := range a.points {
 		if p != nil {
-			out = append(out, *p)
+			newest[p.Time.UnixMilli()] = max(n, newest[p.Time.UnixMilli()])
 		}
+	}
+	out := make([]wire.AccuracyPoint, 0, len(newest))
+	for _, n := range newest {
+		out = append(out, *a.points[n])
 	}
 	slices.SortFunc(out, func(a, b wire.AccuracyPoint) int { return a.Time.Compare(b.Time) })
 	return out

@@ -27,8 +27,12 @@ type Options struct {
 	// and of data files; 0 means 256 MiB each. The newest forecasts and decisions
 	// come on top: about 25 kB a component.
 	DecisionBytes, FileBytes int64
-	Clock                    clock.Clock  // nil means the real one
-	Log                      *slog.Logger // nil means none
+	// Share is how much of the time may go into looking at the past, from which accuracy
+	// over time comes: with 10,000 components one set of forecasts takes seconds to read,
+	// and there may be hundreds. 0 means a twentieth, 1 all of it.
+	Share float64
+	Clock clock.Clock  // nil means the real one
+	Log   *slog.Logger // nil means none
 }
 
 // View holds what is current in a store. Its methods may be called from several
@@ -48,6 +52,7 @@ type View struct {
 
 	refreshing sync.Mutex
 	skip       map[schemas.Pipeline]uint64 // heads that could not be understood
+	rested     time.Time                   // when the past may be looked at again
 	accuracy   accuracyPoints
 	realised   realised
 
@@ -86,6 +91,7 @@ func New(store *artifact.Store, opts Options) (*View, error) {
 	opts.Every = cmp.Or(opts.Every, 5*time.Second)
 	opts.DecisionBytes = cmp.Or(opts.DecisionBytes, 256<<20)
 	opts.FileBytes = cmp.Or(opts.FileBytes, 256<<20)
+	opts.Share = cmp.Or(opts.Share, .05)
 	if opts.Clock == nil {
 		opts.Clock = clock.RealClock{}
 	}
@@ -203,9 +209,12 @@ func (v *View) refresh(ctx context.Context) error {
 	if old.forecasts != nil && old.forecasts != c.forecasts {
 		old.forecasts.spool.close()
 	}
-	if len(errs) == 0 {
+	if len(errs) == 0 && !time.Now().Before(v.rested) {
+		begun := time.Now() // the processor's time, whatever the clock of the view says
 		v.accuracy.fill(ctx, v, c.models)
 		v.realised.fill(ctx, v, &c)
+		took := time.Since(begun)
+		v.rested = begun.Add(time.Duration(float64(took) / v.opts.Share))
 	}
 	return errors.Join(errs...)
 }

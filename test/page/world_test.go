@@ -110,7 +110,7 @@ func newWorld(t testing.TB, s setup) *world {
 	}
 	t.Cleanup(func() { _ = w.submitter.Close() })
 
-	if w.view, err = view.New(store, view.Options{Dir: t.TempDir(), Every: 100 * time.Millisecond, Clock: now}); err != nil {
+	if w.view, err = view.New(store, view.Options{Dir: t.TempDir(), Share: 1, Every: 100 * time.Millisecond, Clock: now}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.view.Close() })
