@@ -64,7 +64,6 @@ func newMetrics(s *Server) (*metrics, error) {
 			return float64(s.catalog.load().modes[string(mode)])
 		})
 	}
-	gauge("selfscaling_api_build_info", "Always 1; the labels say which version runs.", prometheus.Labels{"version": s.config.Version}, func() float64 { return 1 })
 	for _, c := range collectors {
 		if err := s.config.Metrics.Register(c); err != nil {
 			return nil, schemas.Errorf(schemas.CodeInternal, "register metrics: %w", err)

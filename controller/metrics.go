@@ -91,7 +91,7 @@ func NewMetrics(limit int) *Metrics {
 	m.sweptBytes = counter("store_swept_bytes_total", "Size of the objects that were deleted from the store.").WithLabelValues()
 	m.lastSweep = gauge("store_last_sweep_timestamp_seconds", "When the store was last swept without an error.")
 
-	m.runsEnded = counter("runs_total", "Runs that have ended, by pipeline and phase.", "pipeline", "phase")
+	m.runsEnded = counter("runs_total", "Runs that have ended, by pipeline, phase and trigger: schedule, first, demand (a training that no schedule asks for), or request.", "pipeline", "trigger", "phase")
 	m.runsSubmitted = counter("runs_submitted_total", "Runs that the controller asked for, by pipeline and trigger: schedule, first, history or drift.", "pipeline", "trigger")
 	m.runDuration = histogram("run_duration_seconds", "From the start of a run to its end.", prometheus.ExponentialBuckets(2, 2.5, 10), "pipeline")
 	m.runsActive = gauge("runs_active", "Runs that are pending or running.", "pipeline", "phase")
@@ -261,7 +261,7 @@ func (m *Metrics) runs(all []workflows.Run) {
 }
 
 func (m *Metrics) ended(r *workflows.Run) {
-	m.runsEnded.WithLabelValues(r.Pipeline, string(r.Phase)).Inc()
+	m.runsEnded.WithLabelValues(r.Pipeline, triggerOf(r), string(r.Phase)).Inc()
 	if r.Started != nil {
 		m.runDuration.WithLabelValues(r.Pipeline).Observe(r.Finished.Sub(*r.Started).Seconds())
 	}

@@ -80,10 +80,10 @@ selfscaling_runs_active{phase="Running",pipeline="infer"} 0
 # TYPE selfscaling_runs_submitted_total counter
 selfscaling_runs_submitted_total{pipeline="collect",trigger="schedule"} 1
 selfscaling_runs_submitted_total{pipeline="infer",trigger="schedule"} 1
-# HELP selfscaling_runs_total Runs that have ended, by pipeline and phase.
+# HELP selfscaling_runs_total Runs that have ended, by pipeline, phase and trigger: schedule, first, demand (a training that no schedule asks for), or request.
 # TYPE selfscaling_runs_total counter
-selfscaling_runs_total{phase="Failed",pipeline="infer"} 1
-selfscaling_runs_total{phase="Succeeded",pipeline="collect"} 1
+selfscaling_runs_total{phase="Failed",pipeline="infer",trigger="schedule"} 1
+selfscaling_runs_total{phase="Succeeded",pipeline="collect",trigger="schedule"} 1
 `
 	var names []string
 	for line := range strings.Lines(want) {
@@ -98,10 +98,10 @@ selfscaling_runs_total{phase="Succeeded",pipeline="collect"} 1
 	// What is so at present is not known any more once the controller has ended.
 	m.Clear()
 	left := `
-# HELP selfscaling_runs_total Runs that have ended, by pipeline and phase.
+# HELP selfscaling_runs_total Runs that have ended, by pipeline, phase and trigger: schedule, first, demand (a training that no schedule asks for), or request.
 # TYPE selfscaling_runs_total counter
-selfscaling_runs_total{phase="Failed",pipeline="infer"} 1
-selfscaling_runs_total{phase="Succeeded",pipeline="collect"} 1
+selfscaling_runs_total{phase="Failed",pipeline="infer",trigger="schedule"} 1
+selfscaling_runs_total{phase="Succeeded",pipeline="collect",trigger="schedule"} 1
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(left), "selfscaling_runs_total", "selfscaling_floors", "selfscaling_components", "selfscaling_runs_active", "selfscaling_floor_replicas"); err != nil {
 		t.Error(err)

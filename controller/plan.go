@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/self-scaling/self-scaling/controller/ledger"
@@ -59,6 +60,26 @@ type start struct {
 	request workflows.Request
 	trigger string
 	why     string // for people, "" where it goes without saying
+}
+
+// What the run-ids begin with that no schedule gives.
+const (
+	firstPrefix  = "full-first-"
+	demandPrefix = "train-demand-"
+)
+
+// triggerOf says what a run was started by, whoever did it: its run-id tells.
+func triggerOf(r *workflows.Run) string {
+	_, scheduled := schedule.Slot(r.Pipeline, r.ID)
+	switch {
+	case scheduled:
+		return bySchedule
+	case strings.HasPrefix(r.ID, firstPrefix):
+		return byFirst
+	case strings.HasPrefix(r.ID, demandPrefix):
+		return "demand"
+	}
+	return "request"
 }
 
 // due returns the run that a plan wants now, false where it wants none. Runs are those
@@ -177,7 +198,7 @@ func (t *Training) start(d *demand, now time.Time, runs []workflows.Run) (start,
 		}
 	}
 	stretch := now.UTC().Truncate(t.Interval)
-	return start{workflows.Request{Pipeline: "train", RunID: "train-demand-" + stretch.Format("2006-01-02T1504")}, d.trigger, d.why}, true
+	return start{workflows.Request{Pipeline: "train", RunID: demandPrefix + stretch.Format("2006-01-02T1504")}, d.trigger, d.why}, true
 }
 
 func begun(r *workflows.Run) time.Time {
@@ -199,7 +220,7 @@ func first(backfill, measured time.Duration, now time.Time, pipelines []workflow
 	if measured >= min(beginning, backfill) || i < 0 || active("full", runs) {
 		return start{}, false
 	}
-	r := workflows.Request{Pipeline: "full", RunID: "full-first-" + now.UTC().Format(time.DateOnly)}
+	r := workflows.Request{Pipeline: "full", RunID: firstPrefix + now.UTC().Format(time.DateOnly)}
 	if slices.ContainsFunc(runs, func(x workflows.Run) bool { return x.ID == r.RunID }) {
 		return start{}, false
 	}

@@ -228,3 +228,18 @@ func TestAPlanThatCannotWorkIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRunIDTellsWhatStartedARun(t *testing.T) {
+	for id, want := range map[string]string{
+		schedule.RunID("train", noon):     "schedule", // of a CronWorkflow or of a controller
+		"full-first-2026-03-16":           "first",
+		"train-demand-2026-03-16T1200":    "demand",
+		"train-2026":                      "request",
+		"self-scaling-train-x7k2p":        "request", // of argo submit
+		"8e1e0d7c-7a3e-4d0a-9a53-0e3d2c3": "request",
+	} {
+		if got := triggerOf(&workflows.Run{ID: id, Pipeline: "train"}); got != want {
+			t.Errorf("%s was started by %s, want %s", id, got, want)
+		}
+	}
+}

@@ -211,7 +211,7 @@ func TestProgramAnswersForAnInstallation(t *testing.T) {
 	for _, want := range []string{
 		`selfscaling_http_request_duration_seconds_count{code="200",method="GET",route="/v1/components/{service}/{component}"} 1`,
 		`selfscaling_api_components{mode="Auto"} 1`, `selfscaling_api_runs_submitted_total{pipeline="infer"} 1`,
-		`selfscaling_objectstore_operation_duration_seconds_count{op="get",result="ok"}`, `selfscaling_api_build_info{version=`,
+		`selfscaling_objectstore_operation_duration_seconds_count{op="get",result="ok"}`, `selfscaling_build_info{goversion="go1.`,
 		`selfscaling_data_timestamp_seconds{kind="forecasts"} 1.7730576e+09`, `selfscaling_api_stale_seconds 0`,
 	} {
 		if !strings.Contains(string(metrics), want) {

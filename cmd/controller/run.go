@@ -156,7 +156,7 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 		}
 		return 0
 	})
-	p.metrics.MustRegister(counts, leading, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.metrics.MustRegister(counts, leading, command.BuildInfo("controller", programVersion()), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return p, nil
 }
 

@@ -8,7 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/schemas"
@@ -36,6 +39,14 @@ func Parse(flags *flag.FlagSet, help string, args []string, stdout io.Writer) er
 // Version returns the version of a program: the one that its linker was told or, where
 // it was told none, what its build knows.
 func Version(linked string) string { return cmp.Or(linked, jobs.Version()) }
+
+// BuildInfo returns the metric that says which program runs, and in which version.
+func BuildInfo(name, version string) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "selfscaling_build_info", Help: "Always 1; the labels say which program runs, and what it was built from.",
+		ConstLabels: prometheus.Labels{"program": name, "version": version, "goversion": runtime.Version()},
+	}, func() float64 { return 1 })
+}
 
 // Exit returns the exit code of a program that ends with err, see [workflows.ExitCode].
 // A failure becomes one line on stderr that begins with the program's name. To have

@@ -194,7 +194,7 @@ func newServer(o cli.ServeOptions, w *world, store *artifact.Store, version stri
 	if err != nil {
 		return s, err
 	}
-	s.metrics.MustRegister(counts, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.metrics.MustRegister(counts, command.BuildInfo("selfscale", version), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return s, nil
 }
 
