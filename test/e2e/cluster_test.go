@@ -111,7 +111,7 @@ func (c cluster) namespace(t *testing.T, level string) string {
 		if t.Failed() {
 			c.dump(t, name)
 		}
-		c.afterwards(t, "delete", "namespace", name, "--wait=false")
+		c.afterwards(t, "delete", "namespace", name, "--wait=false", "--ignore-not-found")
 	})
 	return name
 }

@@ -219,6 +219,8 @@ func (r *release) simulateNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		// Its pods end while there is who plays their kubelets.
+		r.try(context.Background(), "", "delete", "namespace", r.namespace, "--timeout=5m")
 		r.try(context.Background(), "", "delete", "nodes", "--selector=type=kwok")
 		cmd.Process.Kill()
 		cmd.Wait()

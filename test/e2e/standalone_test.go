@@ -52,10 +52,10 @@ func TestStandalone(t *testing.T) {
 		}
 		return nil
 	}
-	eventually(t, "a floor is applied", 5*time.Minute, raised)
+	eventually(t, "a floor is applied", 10*time.Minute, raised)
 	t.Logf("FIGURE standalone: first floor %.0f s after helm install", time.Since(installed).Seconds())
 	address, token := r.forward(t, r.namespace, "service/"+r.name+"-standalone", 80), r.operator(t)
-	eventually(t, "a training of all components has ended well", 5*time.Minute, func() error {
+	eventually(t, "a training of all components has ended well", 10*time.Minute, func() error {
 		out, err := r.selfscale(t, address, token, "runs", "--output=json")
 		if err != nil {
 			return err
