@@ -24,7 +24,7 @@ func TestRise(t *testing.T) {
 		t.Skip("needs a Prometheus that the cluster's pods reach: make cluster")
 	}
 	const (
-		base, peak = .02, .145
+		base, peak = .02, .14
 		limit      = 5 * time.Minute // from helm install to the first floor
 	)
 	needed := int(math.Ceil(peak / (requestCores * utilization / 100)))
@@ -34,8 +34,9 @@ func TestRise(t *testing.T) {
 	var workloads []workload
 	var past []series
 	for i, name := range append(names, "reactive") {
-		w := workload{name: name, cpu: fmt.Sprint(requestCores), hpas: 1,
-			load: fmt.Sprintf("-base=%g -peak=%g -at=%s -for=25m -start=10s -peers=%s", base, peak, rise.Format(time.TimeOnly), name)}
+		// As much of a request may be used as the autoscaler wants.
+		w := workload{name: name, cpu: fmt.Sprint(requestCores), hpas: 1, policy: fmt.Sprintf("cpuUtilization: %d", utilization),
+			load: fmt.Sprintf("-base=%g -peak=%g -at=%s -for=35m -start=10s -peers=%s", base, peak, rise.Format(time.TimeOnly), name)}
 		if name == "reactive" {
 			w.policy = `mode: "Off"`
 		}
@@ -43,7 +44,8 @@ func TestRise(t *testing.T) {
 		noise := rand.New(rand.NewPCG(1, uint64(i)))
 		past = append(past, series{"shop", name, func(at time.Time) float64 {
 			cores := base
-			if since := (at.Sub(rise)%(24*time.Hour) + 24*time.Hour) % (24 * time.Hour); since < 25*time.Minute {
+			// Longer than two buckets, so that one lies within it wherever it begins.
+			if since := (at.Sub(rise)%(24*time.Hour) + 24*time.Hour) % (24 * time.Hour); since < 35*time.Minute {
 				cores = peak
 			}
 			return cores * (1 + .05*noise.NormFloat64())
