@@ -104,10 +104,10 @@ func Train(ctx context.Context, histories []schemas.History, o Options) (*schema
 	sm := &sampler{
 		period: m.Period, levels: levels, holdout: m.Period,
 		tries:   max(4, min(12, totalTries/len(targets))),
-		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), validation: max(24, o.Validation/len(targets)), seed: o.Fit.Seed,
+		windows: max(4, min(o.Windows, o.TotalWindows/len(targets))), validation: max(16, min(max(perSeries/2, 1<<12/len(targets)), o.Validation/len(targets))), seed: o.Fit.Seed,
 	}
 	all := sm.windows * len(targets) * (stepsPerBand[0] + stepsPerBand[1] + stepsPerBand[2])
-	sm.thin = max(1, min(fewestSteps, all/max(1, o.Examples)))
+	sm.thin = max(1, min(fewestSteps, all/max(1, min(o.Examples, max(1<<12, perSeries*len(targets))))))
 	// The trainer judges on the newest day, so that it needs one day to judge, one
 	// to learn from and one before that to look back on.
 	learnable := slices.DeleteFunc(slices.Clone(targets), func(t target) bool {
@@ -165,6 +165,10 @@ const (
 	acceptBelow = 0.995
 	acceptGain  = 0.999
 )
+
+// perSeries is how many examples of a series are learned from where there are other
+// series to learn from: more of the same one teach little.
+const perSeries = 256
 
 // totalTries bounds the origins on the newest day from which the examples of a
 // shard's validation are taken.

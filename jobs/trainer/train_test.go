@@ -98,7 +98,7 @@ func TestTheSameHistoriesGiveTheSameModel(t *testing.T) {
 	var bytesBefore []byte
 	var modelBefore *schemas.Model
 	o := options()
-	o.Fit.Epochs, o.Fit.Seeds = 1, 2
+	o.Fit.Seeds = 2
 	processors := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(processors)
 	for i, n := range []int{processors, 1, 3} {

@@ -294,7 +294,7 @@ type Origin struct {
 }
 
 // levelSamples is from how many values of a period its level is taken.
-const levelSamples = 32
+const levelSamples = 16
 
 // Origin gathers what the candidates need at origin t.
 func (h *History) Origin(t int) Origin {
@@ -510,14 +510,22 @@ func (l *lags) reset(y []float64, period, from int) {
 		sum, count := 0.0, int32(0)
 		sums, known := l.sums[d], l.known[d]
 		sums[0], known[0] = 0, 0
-		for k := range n - 1 {
-			if j := l.from + k - d*period; j >= 0 {
-				if r := math.Abs(y[l.from+k] - y[j]); r == r {
-					sum += r
-					count++
-				}
+		// Nothing is known before the first value that has one so much before it.
+		none := min(max(0, d*period-l.from), n-1)
+		clear(sums[1 : none+1])
+		clear(known[1 : none+1])
+		now := y[l.from+none:]
+		before := y[max(0, l.from+none-d*period):][:len(now)]
+		sums, known = sums[none+1:][:len(now)], known[none+1:][:len(now)]
+		for k, v := range now {
+			r := math.Abs(v - before[k])
+			if r != r {
+				r = 0
+				count--
 			}
-			sums[k+1], known[k+1] = sum, count
+			sum += r
+			count++
+			sums[k], known[k] = sum, count
 		}
 	}
 }
@@ -657,30 +665,56 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 		}
 	}
 	// The median's neighbours on both sides, within the period.
-	here, after := math.NaN(), h.nearestMedian(o, first%p)
-	if first%p > 0 {
-		here = h.nearestMedian(o, first%p-1)
+	for k, phase := 0, first%p; k < len(median); phase = 0 {
+		n := min(len(median)-k, p-phase)
+		h.smoothMedians(o, phase, median[k:k+n])
+		k += n
 	}
-	phase := first%p - 1
-	for k := range median {
-		if phase++; phase == p {
-			phase = 0
-			here, after = math.NaN(), h.nearestMedian(o, 0)
+}
+
+// smoothMedians fills out with what the nearest analogs say of the phases from one
+// on, which lie within the period, each smoothed with its neighbours there.
+func (h *History) smoothMedians(o *Origin, phase int, out []float64) {
+	before, here, after := math.NaN(), h.nearestMedian(o, phase), math.NaN()
+	if phase > 0 {
+		before = h.nearestMedian(o, phase-1)
+	}
+	// Where all five are known, without a branch.
+	var past [len(o.analogs.nearest)][]float64
+	next := 0
+	if a := &o.analogs; a.near == len(past) {
+		for i, lag := range a.nearest {
+			past[i] = h.y[o.t+phase+1-lag*h.period:]
 		}
-		before := here
-		here, after = after, math.NaN()
-		if phase+1 < p {
-			after = h.nearestMedian(o, phase+1)
+		next = min(len(out), h.period-phase-1)
+	}
+	for k := range out {
+		after = math.NaN()
+		if k < next {
+			after = median5(past[0][k], past[1][k], past[2][k], past[3][k], past[4][k])
 		}
-		sum, n := 0.0, 0.0
-		for _, v := range [3]float64{before, here, after} {
-			if v == v {
-				sum += v
-				n++
+		if after != after && phase+k+1 < h.period {
+			after = h.nearestMedian(o, phase+k+1)
+		}
+		out[k] = (before + here + after) / 3
+		if out[k] != out[k] {
+			sum, n := 0.0, 0.0
+			for _, v := range [3]float64{before, here, after} {
+				if v == v {
+					sum += v
+					n++
+				}
 			}
+			out[k] = sum / n
 		}
-		median[k] = sum / n
+		before, here = here, after
 	}
+}
+
+// median5 returns the median of five values, NaN where one of them is.
+func median5(a, b, c, d, e float64) float64 {
+	f, g := max(min(a, b), min(c, d)), min(max(a, b), max(c, d))
+	return max(min(e, f), min(max(e, f), g))
 }
 
 // nearestMedian returns the median of the nearest analogs at a phase of the

@@ -12,6 +12,7 @@ import (
 	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
 	"github.com/self-scaling/self-scaling/jobs/trainer/hedge"
 	"github.com/self-scaling/self-scaling/jobs/trainer/network"
+	"github.com/self-scaling/self-scaling/jobs/trainer/pretrained"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -199,5 +200,38 @@ func TestReplayedForecastsSeeNothingOfTheirDay(t *testing.T) {
 	// Later ones are judged on what is known by its end.
 	if last := before[len(before)-1]; len(last.Actual) == 0 || len(last.Actual) > day {
 		t.Errorf("%d steps are judged from the last origin", len(last.Actual))
+	}
+}
+
+// BenchmarkServe is what one resource of a component takes in a run of inference,
+// from four weeks of usage to the quantiles of the next day: the candidates, their
+// backtests, the network, seasonal naive and the mixture.
+func BenchmarkServe(b *testing.B) {
+	levels := schemas.DefaultLevels()
+	weights := pretrained.Weights()
+	rng := rand.New(rand.NewPCG(3, 3))
+	var all []*schemas.Series
+	for range 16 {
+		y, wander := make([]float64, 28*day), 0.0
+		for i := range y {
+			wander += .02*rng.NormFloat64() - .01*wander
+			y[i] = 3 + math.Sin(2*math.Pi*float64(i)/day) + wander + .2*rng.NormFloat64()
+		}
+		all = append(all, series(y))
+	}
+	h, f := bank.NewHistory(nil, 1, 0), network.NewForecaster(levels)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		s := all[i%len(all)]
+		h.Reset(s.Mean, day, s.Len()-8*day)
+		w, ok := network.NewWindow(h, s, day, s.Len(), day, levels)
+		if !ok {
+			b.Fatal("no window")
+		}
+		var t hedge.Trial
+		t.Bank, _ = f.Forecast(w, s, day, nil)
+		t.Network, _ = f.Forecast(w, s, day, weights)
+		t.Naive, _ = bank.SeasonalNaive(s, day, s.Len(), day, levels)
+		hedge.Mix(t, nil, nil)
 	}
 }

@@ -71,10 +71,7 @@ func Run(ctx context.Context, o cli.BacktestOptions, c cli.Console, version stri
 		return err
 	}
 	report.TrainMillis[networkName], report.TrainMillis[finalName] = millis, millis
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err == nil {
-		report.PeakBytes = usage.Maxrss * 1024
-	}
+	_, report.PeakBytes = used()
 	if o.Plot != "" {
 		if err := draw(named, windows, rows[len(rows)-1], o); err != nil {
 			return err
@@ -102,8 +99,18 @@ func longest(series []*schemas.Series) int {
 // trainingDays is how far back from its oldest window a series is learned from.
 const trainingDays = 28
 
-// learn trains on what lies before the windows, and returns the milliseconds
-// that this took for each series.
+// used returns the processor time that the program has used, and the most memory
+// that it held, in bytes.
+func used() (processor time.Duration, peak int64) {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0, 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), u.Maxrss * 1024
+}
+
+// learn trains on what lies before the windows, and returns the milliseconds of
+// processor time that this took for each series.
 func learn(ctx context.Context, series []*schemas.Series, train []int, o cli.BacktestOptions, c cli.Console, version string) (models.Trained, float64, error) {
 	var histories []schemas.History
 	for i, s := range series {
@@ -118,12 +125,13 @@ func learn(ctx context.Context, series []*schemas.Series, train []int, o cli.Bac
 	stage := c.Progress.Stage("training", options.Fit.Epochs)
 	defer stage.Done()
 	options.Fit.Progress = func(epoch, epochs int, _ float64) { stage.Set(epoch, epochs) }
-	began := time.Now()
+	began, _ := used()
 	model, weights, err := trainer.Train(ctx, histories, options)
 	if err != nil {
 		return models.Trained{}, 0, err
 	}
-	millis := float64(time.Since(began).Microseconds()) / 1000 / float64(len(histories))
+	ended, _ := used()
+	millis := float64((ended - began).Microseconds()) / 1000 / float64(len(histories))
 	return models.Trained{Model: model, Weights: weights}, millis, nil
 }
 
