@@ -675,7 +675,7 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 // smoothMedians fills out with what the nearest analogs say of the phases from one
 // on, which lie within the period, each smoothed with its neighbours there.
 func (h *History) smoothMedians(o *Origin, phase int, out []float64) {
-	before, here, after := math.NaN(), h.nearestMedian(o, phase), math.NaN()
+	before, here := math.NaN(), h.nearestMedian(o, phase)
 	if phase > 0 {
 		before = h.nearestMedian(o, phase-1)
 	}
@@ -689,7 +689,7 @@ func (h *History) smoothMedians(o *Origin, phase int, out []float64) {
 		next = min(len(out), h.period-phase-1)
 	}
 	for k := range out {
-		after = math.NaN()
+		after := math.NaN()
 		if k < next {
 			after = median5(past[0][k], past[1][k], past[2][k], past[3][k], past[4][k])
 		}
