@@ -129,7 +129,7 @@ var linked = map[string][]string{
 	"k8s.io/client-go/kubernetes/":        {"cmd/controller", "cmd/api", "cmd/selfscale"},
 	"github.com/argoproj/":                {"cmd/controller", "cmd/api"},
 	"gonum.org/v1/plot/":                  {"cmd/selfscale"},
-	"go.opentelemetry.io/otel/exporters/": {"cmd/api"},
+	"go.opentelemetry.io/otel/exporters/": {"cmd/api", "cmd/selfscale"},
 }
 
 // pkg is what is used of go list's answer.

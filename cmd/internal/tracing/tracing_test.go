@@ -13,6 +13,7 @@ import (
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
+	traces "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/self-scaling/self-scaling/api/apitest"
@@ -28,8 +29,9 @@ type receiver struct {
 }
 
 type span struct {
-	name, trace, parent, service string
-	attributes                   map[string]string
+	name, trace, id, parent, service string
+	failed                           bool
+	attributes                       map[string]string
 }
 
 func attributes(list []*common.KeyValue) map[string]string {
@@ -62,7 +64,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	for _, rs := range got.ResourceSpans {
 		for _, ss := range rs.ScopeSpans {
 			for _, s := range ss.Spans {
-				r.spans = append(r.spans, span{s.Name, hex(s.TraceId), hex(s.ParentSpanId), attributes(rs.Resource.Attributes)["service.name"], attributes(s.Attributes)})
+				r.spans = append(r.spans, span{s.Name, hex(s.TraceId), hex(s.SpanId), hex(s.ParentSpanId), attributes(rs.Resource.Attributes)["service.name"], s.Status.GetCode() == traces.Status_STATUS_CODE_ERROR, attributes(s.Attributes)})
 			}
 		}
 	}

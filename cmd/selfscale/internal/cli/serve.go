@@ -72,7 +72,10 @@ With --demo the cluster is simulated: sixteen workloads with real usage, whose c
 runs fast, so that the page is alive at once. Without, it looks after the cluster of
 the pod that it runs in or, outside one, of your kubeconfig: it measures usage every
 minute, decides every quarter of an hour and trains every night. Components that are
-new are in mode Shadow: nothing is scaled before you say so.`,
+new are in mode Shadow: nothing is scaled before you say so.
+
+Requests and the runs that they ask for are traced by OpenTelemetry where
+OTEL_EXPORTER_OTLP_ENDPOINT is set.`,
 		Example: `  # see it alive at http://127.0.0.1:8080/
   selfscale serve --demo
 

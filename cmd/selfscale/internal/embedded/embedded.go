@@ -35,10 +35,12 @@ type Config struct {
 	Calendars func() (*calendar.Calendars, error)
 	Trainer   trainer.Config
 	Inference jobs.Func
-	Version   string
-	KeepRuns  int          // how many runs that have ended are remembered; 0 means 16
-	Clock     clock.Clock  // of runs that are not for an instant of their own, and of records; nil means the real one
-	Log       *slog.Logger // nil means none
+	// Step, if not nil, is called when a step begins, and what it returns when it ends.
+	Step     func(ctx context.Context, run, step, shard string) (context.Context, func(error))
+	Version  string
+	KeepRuns int          // how many runs that have ended are remembered; 0 means 16
+	Clock    clock.Clock  // of runs that are not for an instant of their own, and of records; nil means the real one
+	Log      *slog.Logger // nil means none
 }
 
 // Always returns a [Config.Collector] whose step looks back as far whatever it is
@@ -78,7 +80,7 @@ func New(c Config) (*Pipelines, error) {
 	}
 	submitter, err := local.New(local.Config{
 		Pipelines: workflows.Pipelines(),
-		Jobs: map[string]local.Func{
+		Jobs: c.around(map[string]local.Func{
 			workflows.CollectorJob: collect,
 			workflows.DatasetJob: step(func(args local.Args) jobs.Func {
 				return func(ctx context.Context, env jobs.Env) error {
@@ -110,7 +112,7 @@ func New(c Config) (*Pipelines, error) {
 				}
 			}),
 			workflows.InferenceJob: step(func(local.Args) jobs.Func { return c.Inference }),
-		},
+		}),
 		KeepRuns: cmp.Or(c.KeepRuns, 16),
 		Clock:    c.Clock,
 		Logger:   c.Log,
@@ -119,6 +121,23 @@ func New(c Config) (*Pipelines, error) {
 		return nil, err
 	}
 	return &Pipelines{submitter}, nil
+}
+
+// around has the configuration's Step know of each job's steps.
+func (c *Config) around(jobs map[string]local.Func) map[string]local.Func {
+	if c.Step == nil {
+		return jobs
+	}
+	out := make(map[string]local.Func, len(jobs))
+	for name, job := range jobs {
+		out[name] = func(ctx context.Context, args local.Args) error {
+			ctx, end := c.Step(ctx, args.RunID, args.Step, args.Shard)
+			err := job(ctx, args)
+			end(err)
+			return err
+		}
+	}
+	return out
 }
 
 // env reads what a step is told: the flags that every program of a step has.

@@ -28,6 +28,7 @@ import (
 	"github.com/self-scaling/self-scaling/api/web"
 	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/cmd/internal/command"
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/embedded"
 	"github.com/self-scaling/self-scaling/controller"
@@ -97,12 +98,21 @@ func Run(ctx context.Context, o cli.ServeOptions, c cli.Console, version string)
 		return err
 	}
 	defer store.Close()
-	s, err := newServer(o, w, store, version, log)
+	tracer, err := tracing.Start(ctx, "selfscale", version, log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := tracer.Close(); err != nil {
+			log.Warn("traces are lost", "error", err)
+		}
+	}()
+	s, err := newServer(o, w, store, tracer.Runs(), version, log)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	return s.run(ctx, c)
+	return s.run(ctx, c, tracer)
 }
 
 func newWorld(o cli.ServeOptions, log *slog.Logger) (*world, error) {
@@ -149,7 +159,7 @@ type server struct {
 	log        *slog.Logger
 }
 
-func newServer(o cli.ServeOptions, w *world, store *artifact.Store, version string, log *slog.Logger) (_ *server, err error) {
+func newServer(o cli.ServeOptions, w *world, store *artifact.Store, runs *tracing.Runs, version string, log *slog.Logger) (_ *server, err error) {
 	s := &server{options: o, world: w, store: store, metrics: prometheus.NewRegistry(), version: version, log: log}
 	defer func() {
 		if err != nil {
@@ -158,7 +168,7 @@ func newServer(o cli.ServeOptions, w *world, store *artifact.Store, version stri
 	}()
 	s.pipelines, err = embedded.New(embedded.Config{
 		Store: store, Collector: w.collector, HistoryDays: w.historyDays, Calendars: w.calendars, Trainer: w.trainer, Inference: w.inference,
-		Version: version, KeepRuns: 500, Clock: w.clock, Log: log,
+		Step: runs.Step, Version: version, KeepRuns: 500, Clock: w.clock, Log: log,
 	})
 	if err != nil {
 		return s, err
@@ -187,7 +197,7 @@ func newServer(o cli.ServeOptions, w *world, store *artifact.Store, version stri
 		return s, err
 	}
 	s.api, err = api.New(api.Config{
-		View: s.view, Services: w.services, TrainValues: w.trainValues, Submitter: s.pipelines.Submitter(), Pipelines: workflows.Pipelines(),
+		View: s.view, Services: w.services, TrainValues: w.trainValues, Submitter: runs.Submitter(s.pipelines.Submitter()), Pipelines: workflows.Pipelines(),
 		Records: records{record.NewReader(store)}, Sweep: s.sweep, Rollback: s.rollBack, Access: w.access, Page: web.Handler(""), Hosts: s.hosts(),
 		Version: version, Refresh: refresh, Speed: w.speed, Clock: w.clock, Metrics: s.metrics, Log: log,
 	})
@@ -263,12 +273,12 @@ func (s *server) sweeps(ctx context.Context) error {
 }
 
 // run serves until ctx ends. It listens before it says so.
-func (s *server) run(ctx context.Context, c cli.Console) error {
+func (s *server) run(ctx context.Context, c cli.Console, tracer *tracing.Tracer) error {
 	listener, err := net.Listen("tcp", s.options.Listen)
 	if err != nil {
 		return schemas.Errorf(schemas.CodeUnavailable, "--listen: %w", err)
 	}
-	servers := []serving{{listener, s.api}}
+	servers := []serving{{listener, tracer.Handler(s.api)}}
 	if s.options.MetricsListen != "" {
 		metrics, err := net.Listen("tcp", s.options.MetricsListen)
 		if err != nil {

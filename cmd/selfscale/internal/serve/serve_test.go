@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,6 +111,38 @@ func TestServeADemonstration(t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSpace(said.String()), "\n") {
 		if line != "" && !strings.HasPrefix(line, `{"time":`) {
 			t.Errorf("it logged %q, want JSON", line)
+		}
+	}
+}
+
+// Where the environment says where to, requests and the steps of runs are traced.
+func TestServeIsTraced(t *testing.T) {
+	var mu sync.Mutex
+	var sent strings.Builder
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sent.Write(body)
+	}))
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+	url, _, stop := start(t, cli.ServeOptions{})
+	if status, body := get(t, url+"/v1/inference", ""); status != http.StatusOK {
+		t.Errorf("inference is answered with %d %s", status, body)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, want := range []string{"GET /v1/inference", "step inference", "selfscaling.run"} {
+		if !strings.Contains(sent.String(), want) {
+			t.Errorf("what was sent lacks %q", want)
 		}
 	}
 }
