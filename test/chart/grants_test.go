@@ -164,9 +164,9 @@ func (g *guarded) mustBeAllowed(t *testing.T) {
 	}
 }
 
-// runs runs a program of a pod as the chart has it, but for where it listens, and ends it
-// with the test. What it says is returned, and what ends it.
-func (g *guarded) runs(t *testing.T, objects []*unstructured.Unstructured, pod corev1.PodSpec, more ...string) (*programlog.Buffer, func()) {
+// runs runs a program, which lies at a path, as the chart has it in a pod, but for where it
+// listens, and ends it with the test. What it says is returned, and what ends it.
+func (g *guarded) runs(t *testing.T, path string, objects []*unstructured.Unstructured, pod corev1.PodSpec, more ...string) (*programlog.Buffer, func()) {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "installation.yaml")
@@ -191,7 +191,7 @@ func (g *guarded) runs(t *testing.T, objects []*unstructured.Unstructured, pod c
 		args[i] = strings.NewReplacer("$(STORE_URL)", "file://"+store, "/etc/self-scaling/config/installation.yaml", config, "/var/lib/self-scaling", store).Replace(args[i])
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Minute)
-	cmd := exec.CommandContext(ctx, program(t, filepath.Base(c.Command[0])), args...)
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "TMPDIR="+dir)
 	said := &programlog.Buffer{}
 	cmd.Stdout, cmd.Stderr = said, said
@@ -209,7 +209,7 @@ func (g *guarded) runs(t *testing.T, objects []*unstructured.Unstructured, pod c
 	return said, end
 }
 
-// program builds a program of ours once.
+// program builds a program of ours, and returns its path until the test ends.
 func program(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -240,12 +240,13 @@ func podOf(t *testing.T, objects []*unstructured.Unstructured, program string) c
 }
 
 func TestTheControllerMayDoWhatItDoes(t *testing.T) {
+	path := program(t, "controller")
 	for _, engine := range []string{"argo", "jobs"} {
 		t.Run(engine, func(t *testing.T) {
 			objects := mustRender(t, `{watchNamespaces: [prod], engine: `+engine+`}`)
 			g := newGuarded(t, objects, "self-scaling-controller")
 			g.Load("kubectl", workload+expired)
-			said, end := g.runs(t, objects, podOf(t, objects, "controller"))
+			said, end := g.runs(t, path, objects, podOf(t, objects, "controller"))
 			comes(t, "the service has a policy with a status", said, func() bool {
 				all := g.List("scalingpolicies")
 				return len(all) == 1 && all[0].Object["status"] != nil
@@ -263,6 +264,7 @@ func TestTheControllerMayDoWhatItDoes(t *testing.T) {
 var listening = regexp.MustCompile(`"address":"([^"]+)","metrics"|is at http://([^/]+)/`)
 
 func TestWhoServesTheInterfaceMayDoWhatItDoes(t *testing.T) {
+	paths := map[string]string{"api": program(t, "api"), "standalone": program(t, "selfscale")}
 	for _, tt := range []struct{ values, program string }{
 		{`{watchNamespaces: [prod]}`, "api"}, {`{watchNamespaces: [prod], engine: jobs}`, "api"}, {`{watchNamespaces: [prod], mode: standalone}`, "standalone"},
 	} {
@@ -270,7 +272,7 @@ func TestWhoServesTheInterfaceMayDoWhatItDoes(t *testing.T) {
 			objects := mustRender(t, tt.values)
 			g := newGuarded(t, objects, "self-scaling-"+tt.program)
 			g.Load("kubectl", workload+autoscaler)
-			said, end := g.runs(t, objects, podOf(t, objects, tt.program), "--auth=none")
+			said, end := g.runs(t, paths[tt.program], objects, podOf(t, objects, tt.program), "--auth=none")
 			var address string
 			comes(t, "it listens", said, func() bool {
 				m := listening.FindStringSubmatch(said.String())

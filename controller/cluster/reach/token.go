@@ -18,7 +18,8 @@ import (
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
-// Audience is what tokens are made for, besides the API server.
+// Audience is what tokens are made for, besides the API server. An API takes those for
+// either, unless it is told otherwise: see package api/access, whose audience it is too.
 const Audience = "self-scaling"
 
 // errSeen ends a request that is not to be sent.
