@@ -24,11 +24,14 @@ type Band struct {
 	First, Last int // steps ahead, 1-based, both included
 }
 
+// NearSteps is how many steps ahead the bands before the last, far one reach.
+const NearSteps = 16
+
 // Bands returns the bands that cover a horizon of the given number of steps:
 // 1-4, 5-16 and the rest.
 func Bands(horizon int) []Band {
 	var bands []Band
-	for _, b := range []Band{{1, 4}, {5, 16}, {17, horizon}} {
+	for _, b := range []Band{{1, 4}, {5, NearSteps}, {NearSteps + 1, horizon}} {
 		if b.First <= horizon {
 			bands = append(bands, Band{b.First, min(b.Last, horizon)})
 		}

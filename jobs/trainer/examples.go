@@ -142,12 +142,9 @@ func (s *sampler) holdoutOrigins(n int) []int {
 	return out
 }
 
-// Half of the examples are of the bands of the next hours, which are a sixth of the
-// horizon. Those from farFrom on, the far band's, count for farWeight times as much.
-const (
-	farFrom   = 16
-	farWeight = 3
-)
+// farWeight is how many times as much the examples of the far band count: half of the
+// examples are of the bands before it, which are a sixth of the horizon.
+const farWeight = 3
 
 // usual is how far, in units of the bank's mean error, an ordinary day lies from
 // its forecast at least.
@@ -181,7 +178,7 @@ func (s *sampler) add(rows *fit.Rows, w *network.Window, y *schemas.Series, at, 
 		rows.Offsets = append(rows.Offsets, float32(o/scale))
 	}
 	rows.Actual = append(rows.Actual, float32((actual-w.Anchor(step))/scale))
-	if step >= farFrom {
+	if step >= schemas.NearSteps {
 		weight *= farWeight
 	}
 	rows.Weight = append(rows.Weight, weight)

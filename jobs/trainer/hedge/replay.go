@@ -14,9 +14,6 @@ const (
 	begunTrials  = 2
 )
 
-// nearSteps is where the far band begins.
-const nearSteps = 16
-
 // Replay returns, for each network, what the forecasters would have said on the
 // day before index at of a series, and what happened. History must have been made
 // from the series and reach back a fortnight before that day. Of weights that are
@@ -28,7 +25,7 @@ func Replay(f *network.Forecaster, h *bank.History, s *schemas.Series, period, a
 func replay(trials int, f *network.Forecaster, h *bank.History, s *schemas.Series, period, at, horizon int, levels []float64, weights ...*network.Weights) [][]Trial {
 	days := make([][]Trial, len(weights))
 	for k := range trials {
-		origin, steps := at-period+k*period/trials, min(horizon, nearSteps)
+		origin, steps := at-period+k*period/trials, min(horizon, schemas.NearSteps)
 		if k == 0 {
 			steps = horizon
 		}
