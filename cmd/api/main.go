@@ -12,9 +12,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
-	"runtime/metrics"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -146,7 +143,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	boundMemory(ctx)
+	memory.Follow(ctx, leastMemory)
 	tracer, err := tracing.Start(ctx, "self-scaling-api", programVersion(), log)
 	if err != nil {
 		return err
@@ -172,37 +169,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // leastMemory is what the program may use for itself, in bytes, before it collects
-// garbage more often. With 10,000 components it holds half of it.
+// garbage more often. With 10,000 components it holds half of it. Most of what it shows
+// is in files, and what it reads anew is garbage soon.
 const leastMemory = 72 << 20
-
-// boundMemory keeps the program's memory low where nobody says otherwise by GOGC and
-// GOMEMLIMIT, until ctx ends: most of what it shows is in files, and what it reads anew
-// is garbage soon. A bound that is close to what it needs would have it collect all the
-// time, so that one moves with the other.
-func boundMemory(ctx context.Context) {
-	memory.Spare()
-	if os.Getenv("GOMEMLIMIT") != "" {
-		return
-	}
-	debug.SetMemoryLimit(leastMemory)
-	go func() {
-		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		// The least of a minute: while something is read anew there is more for seconds.
-		var recent [12]uint64
-		ticker := time.NewTicker(5 * time.Second)
-		defer ticker.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			metrics.Read(live)
-			recent[i%len(recent)] = live[0].Value.Uint64()
-			debug.SetMemoryLimit(max(leastMemory, int64(3*slices.Min(recent[:])/2)))
-		}
-	}()
-}
 
 // listeners are where the program is reached.
 type listeners struct {

@@ -2,8 +2,12 @@
 package memory
 
 import (
+	"context"
 	"os"
 	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
@@ -29,4 +33,32 @@ func Spare() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(30)
 	}
+}
+
+// Follow spares memory and keeps it, until ctx ends, within a bound that moves with what
+// lives, and is at least so many bytes: one that is close to what the program needs would
+// have it collect all the time. GOGC and GOMEMLIMIT in the environment go before it.
+func Follow(ctx context.Context, least int64) {
+	Spare()
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	debug.SetMemoryLimit(least)
+	go func() {
+		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		// The least of a minute: while something is read anew there is more for seconds.
+		var recent [12]uint64
+		ticker := time.NewTicker(5 * time.Second)
+		defer ticker.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			metrics.Read(live)
+			recent[i%len(recent)] = live[0].Value.Uint64()
+			debug.SetMemoryLimit(max(least, int64(3*slices.Min(recent[:])/2)))
+		}
+	}()
 }
