@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,11 +59,18 @@ func newCluster(t *testing.T) cluster {
 // run runs a program against the cluster and returns what it writes.
 func (c cluster) run(ctx context.Context, stdin, program string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.programs[program], args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "ARGO_SERVER=")
+	cmd.Stdin = strings.NewReader(stdin)
+	return c.output(cmd, "ARGO_SERVER=")
+}
+
+// output runs a command against the cluster, with more variables in its environment,
+// and returns what it writes.
+func (c cluster) output(cmd *exec.Cmd, variables ...string) (string, error) {
+	cmd.Env = slices.Concat(os.Environ(), []string{"KUBECONFIG=" + c.kubeconfig}, variables)
 	var stdout, stderr strings.Builder
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, stderr.String())
+		return stdout.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(cmd.Path), strings.Join(cmd.Args[1:], " "), err, stderr.String())
 	}
 	return stdout.String(), nil
 }

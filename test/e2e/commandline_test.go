@@ -153,15 +153,7 @@ func (p plugin) run(t *testing.T, command string, args ...string) (string, error
 	if command != "doctor" { // which asks the cluster alone
 		args = append(args, "--installed-in="+p.namespace, "--account="+p.namespace+"/operator")
 	}
-	cmd := exec.CommandContext(t.Context(), p.programs["kubectl"], args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+p.kubeconfig, "PATH="+p.path)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return string(out), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, stderr.String())
-	}
-	return string(out), nil
+	return p.output(exec.CommandContext(t.Context(), p.programs["kubectl"], args...), "PATH="+p.path)
 }
 
 func (p plugin) must(t *testing.T, command string, args ...string) string {

@@ -196,15 +196,7 @@ subjects: [{kind: ServiceAccount, name: operator, namespace: NAMESPACE}]
 // selfscale runs the command line of ours against the REST interface at an address.
 func (r *release) selfscale(t *testing.T, address, token string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), selfscaleBinary(t), args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+r.kubeconfig, "SELFSCALE_SERVER=http://"+address, "SELFSCALE_TOKEN="+token)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return string(out), fmt.Errorf("selfscale %s: %w: %s", strings.Join(args, " "), err, stderr.String())
-	}
-	return string(out), nil
+	return r.output(exec.CommandContext(t.Context(), selfscaleBinary(t), args...), "SELFSCALE_SERVER=http://"+address, "SELFSCALE_TOKEN="+token)
 }
 
 // selfscaleBinary builds the command line once.
