@@ -8,12 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/self-scaling/self-scaling/api"
 	"github.com/self-scaling/self-scaling/api/apitest"
 	"github.com/self-scaling/self-scaling/api/view"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/footprint"
 )
 
 // nowhere is a writer that keeps nothing.
@@ -91,15 +90,15 @@ func BenchmarkRealisedAccuracy(b *testing.B) {
 		refresh := func() (took time.Duration, bytes int64) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			begun := processorTime(b)
+			begun := footprint.Used(b)
 			if err := v.Refresh(b.Context()); err != nil {
 				b.Fatal(err)
 			}
-			took = processorTime(b) - begun
+			took = footprint.Used(b).Processor - begun.Processor
 			runtime.ReadMemStats(&after)
 			return took, int64(after.TotalAlloc - before.TotalAlloc)
 		}
-		alone := live()
+		alone := footprint.Live()
 		refresh() // reads the newest forecasts and the first set of the day
 		for i := 1; ; i++ {
 			took, bytes := refresh()
@@ -112,7 +111,7 @@ func BenchmarkRealisedAccuracy(b *testing.B) {
 			}
 			reading, allocated = reading+took, allocated+bytes
 			if i == sets-1 {
-				held += live() - alone
+				held += footprint.Live() - alone
 			}
 			if i > 10*sets {
 				b.Fatal("the day is never over")
@@ -126,22 +125,4 @@ func BenchmarkRealisedAccuracy(b *testing.B) {
 	b.ReportMetric(per(judging, days), "cpu-ms/judgement")
 	b.ReportMetric(float64(allocated)/float64(days*(sets-1))/(1<<20), "MiB/set")
 	b.ReportMetric(float64(held)/float64(days)/(1<<20), "held-MiB")
-}
-
-// processorTime is what the process has used so far.
-func processorTime(b *testing.B) time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
-// live returns how many bytes live.
-func live() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }

@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/self-scaling/self-scaling/jobs/trainer"
 	"github.com/self-scaling/self-scaling/jobs/trainer/pretrained/madeup"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/footprint"
 )
 
 var components = flag.Int("components", 1000, "components of the fleet whose training is measured")
@@ -46,21 +46,6 @@ func fleet(n, days int) []schemas.History {
 	return histories
 }
 
-// usage is what a process has used.
-type usage struct {
-	processor time.Duration
-	peak      int64 // bytes
-}
-
-func used(t *testing.T) usage {
-	t.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return usage{time.Duration(u.Utime.Nano() + u.Stime.Nano()), u.Maxrss * 1024}
-}
-
 // train trains a fleet in so many shards, each with the share of the windows that
 // the trainer gives a shard of its size.
 func train(t *testing.T, histories []schemas.History, shards int) []models.Trained {
@@ -80,20 +65,20 @@ func train(t *testing.T, histories []schemas.History, shards int) []models.Train
 // after it, which goes on from its records.
 func TestTraining(t *testing.T) {
 	histories := fleet(*components, 28)
-	before, began := used(t), time.Now()
+	before, began := footprint.Used(t), time.Now()
 	first := train(t, histories, 1)[0]
-	after := used(t)
+	after := footprint.Used(t)
 	t.Logf("%d components, 2 metrics, 28 days: %s on the clock, %s of processor, peak memory %d MiB with the data; %d examples; %s",
-		*components, time.Since(began).Round(10*time.Millisecond), (after.processor - before.processor).Round(10*time.Millisecond), after.peak>>20, first.Model.Examples, first.Model.Verdict)
+		*components, time.Since(began).Round(10*time.Millisecond), (after.Processor - before.Processor).Round(10*time.Millisecond), after.Peak>>20, first.Model.Examples, first.Model.Verdict)
 	o := trainer.DefaultOptions()
 	o.Initial, o.Before = first.Weights, first.Model
-	before, began = used(t), time.Now()
+	before, began = footprint.Used(t), time.Now()
 	if _, _, err := trainer.Train(t.Context(), histories, o); err != nil {
 		t.Fatal(err)
 	}
-	after = used(t)
+	after = footprint.Used(t)
 	t.Logf("a night later: %s on the clock, %s of processor, peak memory %d MiB",
-		time.Since(began).Round(10*time.Millisecond), (after.processor - before.processor).Round(10*time.Millisecond), after.peak>>20)
+		time.Since(began).Round(10*time.Millisecond), (after.Processor - before.Processor).Round(10*time.Millisecond), after.Peak>>20)
 }
 
 // TestCostGrowsLinearly prints what a component costs in fleets of several sizes.
@@ -103,9 +88,9 @@ func TestCostGrowsLinearly(t *testing.T) {
 	var each []time.Duration
 	for _, n := range []int{250, 500, 1000, 2000} {
 		histories := fleet(n, 28)
-		began := used(t)
+		began := footprint.Used(t)
 		train(t, histories, 1)
-		took := used(t).processor - began.processor
+		took := footprint.Used(t).Processor - began.Processor
 		each = append(each, took/time.Duration(n))
 		t.Logf("%4d components: %s of processor, %s each", n, took.Round(10*time.Millisecond), each[len(each)-1].Round(10*time.Microsecond))
 	}

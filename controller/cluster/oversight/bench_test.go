@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +17,7 @@ import (
 	"github.com/self-scaling/self-scaling/controller/cluster/clustertest"
 	"github.com/self-scaling/self-scaling/controller/cluster/oversight"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/footprint"
 )
 
 // BenchmarkMinute is what the controller's loop asks of a cluster in a minute in which
@@ -71,7 +71,7 @@ func BenchmarkMinute(b *testing.B) {
 				minute()
 				answers.forget()
 			}
-			before := heap()
+			before := footprint.Live()
 			if copied {
 				ctx, cancel := context.WithCancel(b.Context())
 				var running sync.WaitGroup
@@ -82,7 +82,7 @@ func BenchmarkMinute(b *testing.B) {
 					asked = answers.asked.Load()
 				}
 			}
-			after := heap()
+			after := footprint.Live()
 			minute()
 			asked := answers.asked.Load()
 			b.ReportAllocs()
@@ -93,15 +93,6 @@ func BenchmarkMinute(b *testing.B) {
 			b.ReportMetric(float64(after-before)/(1<<20), "copy-MiB")
 		})
 	}
-}
-
-// heap returns how many bytes live.
-func heap() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc)
 }
 
 // remembered keeps a server's answers to what only reads, and counts what is asked.
