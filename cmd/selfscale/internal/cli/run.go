@@ -96,8 +96,7 @@ that names the row, and nothing is written.`,
 	flags.DurationVar(&o.Policy.Hold, "hold", o.Policy.Hold, "how long a floor stays before it may be lowered")
 	flags.Int32Var(&o.Policy.MaxStep, "max-step", o.Policy.MaxStep, "largest rise of the floor at once, in replicas; 0 for any")
 	flags.StringVar(&o.Profile, "profile", "default", "profile: default, classic or a YAML file")
-	flags.StringArrayVar(&o.Calendars, "calendar", nil, "iCalendar file, or folder of such, as [SERVICE=][holidays:|events:]PATH; may be given several times")
-	flags.StringArrayVar(&o.Zones, "timezone", nil, "clock that services' users live by, as [SERVICE=]ZONE; may be given several times (default UTC)")
+	registerCalendars(flags, &o.Calendars, &o.Zones)
 	flags.StringVar(&now, "now", "", "instant to decide for, RFC 3339 (default: the end of the history)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		for _, required := range []struct{ flag, value, what string }{{"history", o.History, "file"}, {"out", o.Out, "folder"}, {"profile", o.Profile, "profile"}} {

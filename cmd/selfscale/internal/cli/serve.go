@@ -103,8 +103,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT is set.`,
 	flags.StringVar(&o.Labels, "labels", "", "`presets` of labels that make components: aeros, assist-iot, aeros-orchestrator, recommended, or pairs service-key=component-key (default: all that have a name)")
 	flags.StringVar(&o.Prometheus, "prometheus", "", "`URL` of a Prometheus server to read usage from (default: the metrics API)")
 	flags.DurationVar(&o.Backfill, "backfill", 0, "how far back the first run asks Prometheus, as 336h")
-	flags.StringArrayVar(&o.Calendars, "calendar", nil, "iCalendar file, or folder of such, as [SERVICE=][holidays:|events:]PATH; may be given several times; read again for each run")
-	flags.StringArrayVar(&o.Zones, "timezone", nil, "clock that services' users live by, as [SERVICE=]ZONE; may be given several times (default UTC)")
+	registerCalendars(flags, &o.Calendars, &o.Zones)
 	flags.StringVar(&o.LogFormat, "log-format", TextOutput, "form of the log on standard error: text or json")
 	return cmd
 }
