@@ -34,7 +34,9 @@ const (
 func TestMain(m *testing.M) {
 	os.Setenv("AWS_ACCESS_KEY_ID", storeUser)
 	os.Setenv("AWS_SECRET_ACCESS_KEY", storePassword)
-	os.Exit(m.Run())
+	code := m.Run()
+	os.RemoveAll(built.dir) // "" is nothing
+	os.Exit(code)
 }
 
 // A release is the chart, installed into a namespace of its own.

@@ -199,27 +199,27 @@ func (r *release) selfscale(t *testing.T, address, token string, args ...string)
 	return r.output(exec.CommandContext(t.Context(), selfscaleBinary(t), args...), "SELFSCALE_SERVER=http://"+address, "SELFSCALE_TOKEN="+token)
 }
 
-// selfscaleBinary builds the command line once.
-var selfscaleBinary = func() func(t *testing.T) string {
-	var once sync.Once
-	var path string
-	var failed error
-	return func(t *testing.T) string {
-		t.Helper()
-		once.Do(func() {
-			dir, err := os.MkdirTemp("", "e2e-selfscale-")
-			if err != nil {
-				failed = err
-				return
-			}
-			path = filepath.Join(dir, "selfscale")
-			if out, err := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/selfscale").CombinedOutput(); err != nil {
-				failed = fmt.Errorf("build: %w\n%s", err, out)
-			}
-		})
-		if failed != nil {
-			t.Fatal(failed)
+// built holds the command line, once [selfscaleBinary] has built it, until all tests
+// have ended.
+var built struct {
+	sync.Once
+	dir string
+	err error
+}
+
+// selfscaleBinary builds the command line once and returns its path.
+func selfscaleBinary(t *testing.T) string {
+	t.Helper()
+	built.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "e2e-selfscale-"); built.err != nil {
+			return
 		}
-		return path
+		if out, err := exec.Command("go", "build", "-trimpath", "-o", built.dir, "../../cmd/selfscale").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("build: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
 	}
-}()
+	return filepath.Join(built.dir, "selfscale")
+}
