@@ -74,6 +74,10 @@ type Demand struct {
 	// should be in use.
 	Request     float64 `json:"request"`
 	Utilization float64 `json:"utilization"`
+	// UtilizationFrom says where that share comes from: [FromDefault],
+	// [FromPolicy], [FromFormula], or the user's own autoscaler as in
+	// "HorizontalPodAutoscaler/web". Empty in records from before it was noted.
+	UtilizationFrom string `json:"utilizationFrom,omitempty"`
 	// Replicas is ceil(Usage / (Request x Utilization)), or what the formula of
 	// the decision makes of these numbers; at most [MaxReplicas].
 	Replicas int32 `json:"replicas"`

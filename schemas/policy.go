@@ -37,6 +37,13 @@ type Policy struct {
 	// PeakUtilization is the share of a pod's request that the highest reading
 	// within a bucket may use.
 	PeakUtilization float64 `json:"peakUtilization"`
+	// CPUUtilizationFrom, MemoryUtilizationFrom and PeakUtilizationFrom say where
+	// the shares come from: [FromPolicy], or the user's own autoscaler as in
+	// "HorizontalPodAutoscaler/web". Empty where nobody has said anything; see
+	// [Policy.UtilizationFrom].
+	CPUUtilizationFrom    string `json:"cpuUtilizationFrom,omitempty"`
+	MemoryUtilizationFrom string `json:"memoryUtilizationFrom,omitempty"`
+	PeakUtilizationFrom   string `json:"peakUtilizationFrom,omitempty"`
 	// Quantile is the nominal level of the forecast that the floor must serve,
 	// between 0 and 1: of the bucket's peak where peaks are known, else of its
 	// mean.
@@ -75,6 +82,54 @@ func (p *Policy) Utilization(r Resource) float64 {
 	return p.CPUUtilization
 }
 
+// MaxUtilization is the largest share of a request that can be wanted.
+const MaxUtilization = 10
+
+// Adopt takes over the target utilisation that an autoscaler has, by its name.
+// A resource that is absent keeps what it has. A peak may use no less of a
+// request than the autoscaler wants used all the time, or each floor would be
+// above what the autoscaler itself asks for.
+func (p *Policy) Adopt(autoscaler string, utilization map[Resource]float64) {
+	if u, ok := utilization[CPU]; ok {
+		p.CPUUtilization, p.CPUUtilizationFrom = u, autoscaler
+	}
+	if u, ok := utilization[Memory]; ok {
+		p.MemoryUtilization, p.MemoryUtilizationFrom = u, autoscaler
+	}
+	for _, u := range utilization {
+		if u > p.PeakUtilization {
+			p.PeakUtilization, p.PeakUtilizationFrom = u, autoscaler
+		}
+	}
+}
+
+// Where a share of the request comes from, if not from an autoscaler.
+const (
+	FromDefault = "default" // nobody has said anything
+	FromPolicy  = "policy"  // the operator has set it
+	FromFormula = "formula" // the formula of the decision knows no other
+)
+
+// UtilizationFrom says where the share of the request comes from that the mean
+// or the peak of a resource may use. It is never empty.
+func (p *Policy) UtilizationFrom(r Resource, s Statistic) string {
+	standard := DefaultPolicy()
+	from, share, untold := p.CPUUtilizationFrom, p.CPUUtilization, standard.CPUUtilization
+	switch {
+	case s == Peak:
+		from, share, untold = p.PeakUtilizationFrom, p.PeakUtilization, standard.PeakUtilization
+	case r == Memory:
+		from, share, untold = p.MemoryUtilizationFrom, p.MemoryUtilization, standard.MemoryUtilization
+	}
+	switch {
+	case from != "":
+		return from
+	case share != untold: // as a policy file and flags set it
+		return FromPolicy
+	}
+	return FromDefault
+}
+
 // Validate reports the first field that breaks a rule.
 func (p *Policy) Validate() error {
 	switch p.Mode {
@@ -92,7 +147,10 @@ func (p *Policy) Validate() error {
 		name  string
 		value float64
 		limit float64
-	}{{"cpuUtilization", p.CPUUtilization, 10}, {"memoryUtilization", p.MemoryUtilization, 10}, {"peakUtilization", p.PeakUtilization, 10}, {"quantile", p.Quantile, 1}} {
+	}{
+		{"cpuUtilization", p.CPUUtilization, MaxUtilization}, {"memoryUtilization", p.MemoryUtilization, MaxUtilization},
+		{"peakUtilization", p.PeakUtilization, MaxUtilization}, {"quantile", p.Quantile, 1},
+	} {
 		if math.IsNaN(f.value) || f.value <= 0 || f.value > f.limit || f.name == "quantile" && f.value == 1 {
 			return Errorf(CodeInvalidConfig, "%s must be above 0 and below %g, but is %v", f.name, f.limit, f.value)
 		}
@@ -150,6 +208,9 @@ func ParsePolicy(data []byte) (Policy, error) {
 	d.DisallowUnknownFields()
 	if err := d.Decode(p.spelled()); err != nil {
 		return Policy{}, Errorf(CodeInvalidConfig, "%w", err)
+	}
+	if p.CPUUtilizationFrom != "" || p.MemoryUtilizationFrom != "" || p.PeakUtilizationFrom != "" {
+		return Policy{}, Errorf(CodeInvalidConfig, "where a utilization comes from must not be set: it is recorded")
 	}
 	return p, p.Validate()
 }

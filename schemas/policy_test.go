@@ -42,6 +42,7 @@ func TestAPolicyThatCannotBeReadNamesWhatIsWrong(t *testing.T) {
 		`{"leadTime":"soon"}`:   `"soon"`,
 		`{"leedTime":"90s"}`:    "leedTime",
 		`{"minReplicas":"two"}`: "minReplicas",
+		`{"cpuUtilizationFrom":"HorizontalPodAutoscaler/web"}`: "where a utilization comes from must not be set",
 	} {
 		if _, err := schemas.ParsePolicy([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v, want one that names %s", text, err, want)

@@ -67,10 +67,15 @@ type Policy struct {
 	CPUUtilization    float64      `json:"cpuUtilization" doc:"Share of a pod's CPU request that should be in use: 0.7 is 70 %"`
 	MemoryUtilization float64      `json:"memoryUtilization" doc:"Share of a pod's memory request that should be in use"`
 	PeakUtilization   float64      `json:"peakUtilization" doc:"Share of a pod's request that the highest reading within a bucket may use"`
-	Quantile          float64      `json:"quantile" doc:"Level of the forecast that the floor must serve"`
-	LeadTime          string       `json:"leadTime" doc:"How long a pod needs from its creation to Ready" example:"2m0s"`
-	Hold              string       `json:"hold" doc:"How long a floor stays before it may be lowered" example:"0s"`
-	MaxStep           int32        `json:"maxStep" doc:"Largest rise of the floor in one decision, in replicas; 0 means that only the bounds limit it"`
+
+	CPUUtilizationFrom    string `json:"cpuUtilizationFrom,omitempty" doc:"Where that share comes from: policy, or the component's own autoscaler; absent where nobody has set it" example:"HorizontalPodAutoscaler/web"`
+	MemoryUtilizationFrom string `json:"memoryUtilizationFrom,omitempty" doc:"The same of memory"`
+	PeakUtilizationFrom   string `json:"peakUtilizationFrom,omitempty" doc:"The same of the peak"`
+
+	Quantile float64 `json:"quantile" doc:"Level of the forecast that the floor must serve"`
+	LeadTime string  `json:"leadTime" doc:"How long a pod needs from its creation to Ready" example:"2m0s"`
+	Hold     string  `json:"hold" doc:"How long a floor stays before it may be lowered" example:"0s"`
+	MaxStep  int32   `json:"maxStep" doc:"Largest rise of the floor in one decision, in replicas; 0 means that only the bounds limit it"`
 }
 
 // NewComponentID returns a component's name as it travels.
@@ -81,6 +86,7 @@ func NewPolicy(p *schemas.Policy) Policy {
 	return Policy{
 		Mode: p.Mode, MinReplicas: p.MinReplicas, MaxReplicas: p.MaxReplicas,
 		CPUUtilization: p.CPUUtilization, MemoryUtilization: p.MemoryUtilization, PeakUtilization: p.PeakUtilization,
+		CPUUtilizationFrom: p.CPUUtilizationFrom, MemoryUtilizationFrom: p.MemoryUtilizationFrom, PeakUtilizationFrom: p.PeakUtilizationFrom,
 		Quantile: p.Quantile, LeadTime: p.LeadTime.String(), Hold: p.Hold.String(), MaxStep: p.MaxStep,
 	}
 }

@@ -33,14 +33,15 @@ type Decision struct {
 
 // Demand is what one resource asks for within the window of a decision.
 type Demand struct {
-	Resource    schemas.Resource  `json:"resource" enum:"cpu,memory"`
-	Statistic   schemas.Statistic `json:"statistic" doc:"Which number of the bucket: its mean or its peak" enum:"mean,peak"`
-	Level       float64           `json:"level" doc:"The quantile that was read from the forecast"`
-	Usage       float64           `json:"usage" doc:"That quantile, in cores or bytes"`
-	Bucket      time.Time         `json:"bucket" doc:"Start of the bucket that it was read for"`
-	Request     float64           `json:"request" doc:"What one pod requests"`
-	Utilization float64           `json:"utilization" doc:"The share of the request that should be in use"`
-	Replicas    int32             `json:"replicas" doc:"ceil(usage / (request x utilization)), or what the formula makes of it"`
+	Resource        schemas.Resource  `json:"resource" enum:"cpu,memory"`
+	Statistic       schemas.Statistic `json:"statistic" doc:"Which number of the bucket: its mean or its peak" enum:"mean,peak"`
+	Level           float64           `json:"level" doc:"The quantile that was read from the forecast"`
+	Usage           float64           `json:"usage" doc:"That quantile, in cores or bytes"`
+	Bucket          time.Time         `json:"bucket" doc:"Start of the bucket that it was read for"`
+	Request         float64           `json:"request" doc:"What one pod requests"`
+	Utilization     float64           `json:"utilization" doc:"The share of the request that should be in use"`
+	UtilizationFrom string            `json:"utilizationFrom,omitempty" doc:"Where that share comes from: default, policy, formula, or the component's own autoscaler; absent in old records" example:"HorizontalPodAutoscaler/web"`
+	Replicas        int32             `json:"replicas" doc:"ceil(usage / (request x utilization)), or what the formula makes of it"`
 }
 
 // Clamp is one limit on the way from the forecast to the floor.

@@ -294,6 +294,49 @@ func TestEveryComponentIsDoneAsItsPolicySays(t *testing.T) {
 	}
 }
 
+// The floor is what the autoscaler itself would ask for with what is forecast, and
+// the record says whose share of a request that took.
+func TestTheUsersAutoscalerSaysHowMuchAPodMayUse(t *testing.T) {
+	in := install(t, "web", "careful", "keda", "alone")
+	metrics := "maxReplicas: 30, metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 50}}}]}"
+	for _, name := range []string{"web", "careful"} {
+		in.server.Load("kubectl", strings.Replace(userHPA(name, name), "maxReplicas: 30}", metrics, 1))
+	}
+	in.server.Load("kubectl", `apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: keda}
+spec: {scaleTargetRef: {name: keda}, maxReplicaCount: 30, triggers: [{type: cpu, metricType: Utilization, metadata: {value: "60"}}]}
+`)
+	in.server.Load("kubectl", policy("Auto", "{name: careful, cpuUtilization: 80}"))
+	in.mustInfer(monday)
+	// Six cores of pods of half a core. The peak of 7.2 cores is 15 pods.
+	want := map[string]string{
+		"web":     "24 at 0.5 from HorizontalPodAutoscaler/web",
+		"careful": "15 at 0.8 from policy",
+		"keda":    "20 at 0.6 from ScaledObject/keda",
+		"alone":   "18 at 0.7 from default",
+	}
+	got := map[string]string{}
+	for name, d := range in.decisions() {
+		got[name] = fmt.Sprintf("%d at %g from %s", d.MinReplicas, d.Demands[0].Utilization, d.Demands[0].UtilizationFrom)
+		if n, err := replicas.Recompute(d); err != nil || n != d.MinReplicas {
+			t.Errorf("%s: the record gives %d, %v; want %d", name, n, err, d.MinReplicas)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("floors (-want +got):\n%s", diff)
+	}
+	if n := in.number("horizontalpodautoscalers", "web", "minReplicas"); n != 24 {
+		t.Errorf("minReplicas is %d, want 24", n)
+	}
+	// The user wants more of a pod: the next run computes with that.
+	in.server.Load("kubectl", strings.Replace(userHPA("web", "web"), "maxReplicas: 30}", strings.Replace(metrics, "50", "100", 1), 1))
+	in.mustInfer(monday.Add(15 * time.Minute))
+	if d := in.decisions()["web"]; d.Demands[0].Utilization != 1 || d.MinReplicas >= 20 {
+		t.Errorf("floor %d at %g, want one for the new target of 1", d.MinReplicas, d.Demands[0].Utilization)
+	}
+}
+
 func TestNothingIsWrittenInShadow(t *testing.T) {
 	in := install(t, "web", "alone")
 	in.server.Load("kubectl", userHPA("web", "web"))

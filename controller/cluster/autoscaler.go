@@ -166,18 +166,28 @@ func number(o *unstructured.Unstructured, path ...string) (int32, bool) {
 	return int32(n), true
 }
 
-// scaledBy returns the resources by whose utilisation it scales.
-func (a *Autoscaler) scaledBy() map[schemas.Resource]bool {
-	out := map[schemas.Resource]bool{}
-	list, where := "metrics", "resource"
+// metrics returns what it scales by.
+func (a *Autoscaler) metrics() []map[string]any {
+	list := "metrics"
 	if a.Resource == ScaledObjectResource {
 		list = "triggers"
 	}
 	entries, _, _ := unstructured.NestedSlice(a.Object.Object, "spec", list)
+	out := make([]map[string]any, 0, len(entries))
 	for _, e := range entries {
-		m, _ := e.(map[string]any)
+		if m, ok := e.(map[string]any); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// scaledBy returns the resources by whose utilisation it scales.
+func (a *Autoscaler) scaledBy() map[schemas.Resource]bool {
+	out := map[schemas.Resource]bool{}
+	for _, m := range a.metrics() {
 		name, _ := m["type"].(string) // KEDA's trigger is named as the resource
-		for _, w := range []string{where, "containerResource"} {
+		for _, w := range []string{"resource", "containerResource"} {
 			if r, ok := m[w].(map[string]any); ok {
 				name, _ = r["name"].(string)
 			}
@@ -187,6 +197,62 @@ func (a *Autoscaler) scaledBy() map[schemas.Resource]bool {
 		}
 	}
 	return out
+}
+
+// Utilization returns the share of a pod's request that it wants used of each
+// resource: 0.7 is 70 %. A resource by which it does not scale is absent, and so
+// is one that it measures otherwise: by an amount, or in one container. Of two
+// targets for one resource the lower asks for more replicas, and counts.
+func (a *Autoscaler) Utilization() map[schemas.Resource]float64 {
+	out := map[schemas.Resource]float64{}
+	for _, m := range a.metrics() {
+		r, percent := utilizationOf(m)
+		if a.Resource == ScaledObjectResource {
+			r, percent = triggerUtilization(m)
+		}
+		if r != schemas.CPU && r != schemas.Memory || percent <= 0 {
+			continue
+		}
+		share := min(float64(percent)/100, schemas.MaxUtilization)
+		if known, ok := out[r]; !ok || share < known {
+			out[r] = share
+		}
+	}
+	return out
+}
+
+// utilizationOf returns the percentage that a metric of a
+// HorizontalPodAutoscaler wants used, 0 where it wants something else.
+func utilizationOf(metric map[string]any) (schemas.Resource, int64) {
+	if metric["type"] != "Resource" {
+		return "", 0
+	}
+	name, _, _ := unstructured.NestedString(metric, "resource", "name")
+	kind, _, _ := unstructured.NestedString(metric, "resource", "target", "type")
+	percent, _, _ := unstructured.NestedInt64(metric, "resource", "target", "averageUtilization")
+	if kind != "Utilization" {
+		return "", 0
+	}
+	return schemas.Resource(name), percent
+}
+
+// triggerUtilization is the same for a trigger of KEDA, where the number is a
+// text and the kind of target was a member of the metadata before it was one of
+// the trigger.
+func triggerUtilization(trigger map[string]any) (schemas.Resource, int64) {
+	name, _ := trigger["type"].(string)
+	metadata := withoutOthers(trigger, "metadata")
+	kind, _ := trigger["metricType"].(string)
+	if kind == "" {
+		kind, _ = metadata["type"].(string)
+	}
+	container, _ := metadata["containerName"].(string)
+	text, _ := metadata["value"].(string)
+	percent, err := strconv.ParseInt(text, 10, 32)
+	if kind != "Utilization" || container != "" || err != nil {
+		return "", 0
+	}
+	return schemas.Resource(name), percent
 }
 
 // Autoscalers is what a cluster holds of them, as of one instant.

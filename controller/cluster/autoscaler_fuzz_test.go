@@ -18,6 +18,7 @@ func FuzzAutoscaler(f *testing.F) {
 		`{"metadata":{"annotations":{"self-scaling.github.io/floor":"99999999999"},"ownerReferences":[{"kind":"ScaledObject","controller":true}],"managedFields":[{"manager":"argocd","fieldsV1":{"f:spec":{"f:minReplicas":{}}}}]},"spec":{"minReplicas":1e3}}`,
 		`{"spec":{"targetRef":{"kind":"Deployment","name":"web"},"updatePolicy":{"updateMode":7},"resourcePolicy":{"containerPolicies":[null,{"controlledResources":["cpu",3]}]}}}`,
 		`{"spec":{"triggers":[{"type":"cpu"},"x",{"resource":{"name":4}}],"scaleTargetRef":["web"]}}`,
+		`{"spec":{"scaleTargetRef":{"apiVersion":"apps/v1","kind":"Deployment","name":"web"},"metrics":[{"type":"Resource","resource":{"name":"cpu","target":{"type":"Utilization","averageUtilization":99999}}},{"type":"Resource","resource":[]}],"triggers":[{"type":"cpu","metricType":"Utilization","metadata":{"value":"-1"}},{"type":"memory","metricType":"Utilization","metadata":[]}]}}`,
 		`{"spec":null,"metadata":null}`,
 	} {
 		f.Add([]byte(seed))
@@ -39,6 +40,11 @@ func FuzzAutoscaler(f *testing.F) {
 				s.Owner(a.Target(), nil)
 				if b := a.Bounds(); b.Min < 0 || b.Max < 0 || b.Max > schemas.MaxReplicas {
 					t.Errorf("bounds %+v of %s", b, data)
+				}
+				for r, u := range a.Utilization() {
+					if r != schemas.CPU && r != schemas.Memory || !(u > 0) || u > schemas.MaxUtilization {
+						t.Errorf("%s utilization %v of %s", r, u, data)
+					}
 				}
 			}
 		}

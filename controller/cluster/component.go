@@ -40,9 +40,10 @@ func (c *Component) Ref() Ref {
 }
 
 // BasePolicy returns the policy that holds where the operator has said nothing:
-// the default one, with the bounds of the user's own autoscaler and the lead
-// time as it was measured. A lower bound of 0, which means that the workload may
-// go to sleep, is 1 there, since a floor begins at 1.
+// the default one, with the bounds and the target utilisation of the user's own
+// autoscaler and the lead time as it was measured. A lower bound of 0, which
+// means that the workload may go to sleep, is 1 there, since a floor begins at
+// 1. (An autoscaler of ours has its target from the policy.)
 func (c *Component) BasePolicy() schemas.Policy {
 	p := schemas.DefaultPolicy()
 	if c.LeadTime > 0 {
@@ -52,6 +53,7 @@ func (c *Component) BasePolicy() schemas.Policy {
 		b := c.Owner.User.Bounds()
 		p.MinReplicas = max(1, b.Min)
 		p.MaxReplicas = max(p.MinReplicas, b.Max)
+		p.Adopt(c.Owner.User.String(), c.Owner.User.Utilization())
 	}
 	return p
 }

@@ -350,6 +350,90 @@ spec: {service: [shop]}
 	}
 }
 
+// An autoscaler wants a share of the requests used. Floors are computed with that
+// share, where the policy leaves it open.
+func TestTheTargetIsThatOfTheUsersAutoscaler(t *testing.T) {
+	metric := func(name, target string) string {
+		return "{type: Resource, resource: {name: " + name + ", target: " + target + "}}"
+	}
+	percent := func(n string) string { return "{type: Utilization, averageUtilization: " + n + "}" }
+	const hpa, keda = "HorizontalPodAutoscaler/web", "ScaledObject/web"
+	for _, tt := range []struct {
+		name             string
+		metrics          string
+		triggers         string // of a ScaledObject, which stands above the HorizontalPodAutoscaler
+		owned            bool   // the HorizontalPodAutoscaler is one of ours
+		settings         string // of the policy
+		cpu, memory      float64
+		from, memoryFrom string
+	}{
+		{name: "of the processor", metrics: metric("cpu", percent("50")), cpu: .5, from: hpa, memory: .7},
+		{name: "of memory", metrics: metric("memory", percent("85")), cpu: .7, memory: .85, memoryFrom: hpa},
+		{name: "of both", metrics: metric("cpu", percent("50")) + ", " + metric("memory", percent("85")), cpu: .5, from: hpa, memory: .85, memoryFrom: hpa},
+		{name: "the policy wins", metrics: metric("cpu", percent("50")) + ", " + metric("memory", percent("85")), settings: "cpuUtilization: 70", cpu: .7, from: schemas.FromPolicy, memory: .85, memoryFrom: hpa},
+		{name: "the component's settings win", metrics: metric("cpu", percent("50")), settings: "components: [{name: web, memoryUtilization: 90}]", cpu: .5, from: hpa, memory: .9, memoryFrom: schemas.FromPolicy},
+		{name: "the lower of two", metrics: metric("cpu", percent("80")) + ", " + metric("cpu", percent("40")), cpu: .4, from: hpa, memory: .7},
+		{name: "more than the whole request", metrics: metric("cpu", percent("150")), cpu: 1.5, from: hpa, memory: .7},
+		{name: "more than a policy may want", metrics: metric("cpu", percent("5000")), cpu: 10, from: hpa, memory: .7},
+		{name: "an amount is no share", metrics: metric("cpu", "{type: AverageValue, averageValue: 500m}"), cpu: .7, memory: .7},
+		{name: "one container is not the pod", metrics: "{type: ContainerResource, containerResource: {name: cpu, container: a, target: " + percent("50") + "}}", cpu: .7, memory: .7},
+		{name: "other metrics", metrics: "{type: Pods, pods: {metric: {name: cpu}, target: {type: AverageValue, averageValue: 1}}}", cpu: .7, memory: .7},
+		{name: "nonsense", metrics: "{type: Resource}, 7, " + metric("cpu", "{type: Utilization, averageUtilization: -1}"), cpu: .7, memory: .7},
+		{name: "ours has it from the policy", metrics: metric("cpu", percent("50")), owned: true, cpu: .7, memory: .7},
+		{name: "KEDA's", metrics: metric("cpu", percent("50")), triggers: `{type: cpu, metricType: Utilization, metadata: {value: "40"}}, {type: memory, metricType: AverageValue, metadata: {value: "40"}}`, cpu: .4, from: keda, memory: .7},
+		{name: "KEDA's as it was once written", triggers: `{type: memory, metadata: {type: Utilization, value: "40"}}`, cpu: .7, memory: .4, memoryFrom: keda},
+		{name: "KEDA's of one container", triggers: `{type: cpu, metricType: Utilization, metadata: {containerName: a, value: "40"}}, {type: cron, metadata: {start: 0 8 * * *}}`, cpu: .7, memory: .7},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			owned, settings := "", ""
+			if tt.owned {
+				owned = `, annotations: {self-scaling.github.io/owned: "true"}`
+			}
+			if tt.settings != "" {
+				settings = ", " + tt.settings
+			}
+			documents := deployment("web", shop, 1) + `apiVersion: self-scaling.github.io/v1alpha1
+kind: ScalingPolicy
+metadata: {name: shop}
+spec: {service: shop, mode: Auto` + settings + `}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: web` + owned + `}
+spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, maxReplicas: 9, metrics: [` + tt.metrics + `]}
+`
+			if tt.triggers != "" {
+				documents = strings.Replace(documents, "metadata: {name: web}\nspec: {scaleTargetRef", "metadata: {name: keda-hpa-web}\nspec: {scaleTargetRef", 1) + `---
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: web}
+spec: {scaleTargetRef: {name: web}, triggers: [` + tt.triggers + `]}
+`
+			}
+			_, client := start(t, documents)
+			policies, _, err := client.Policies(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			components, err := client.Components(t.Context(), cluster.Scope{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := policies.Policy(components[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.CPUUtilization != tt.cpu || p.CPUUtilizationFrom != tt.from || p.MemoryUtilization != tt.memory || p.MemoryUtilizationFrom != tt.memoryFrom {
+				t.Errorf("cpu %v from %q, memory %v from %q; want %v from %q, %v from %q",
+					p.CPUUtilization, p.CPUUtilizationFrom, p.MemoryUtilization, p.MemoryUtilizationFrom, tt.cpu, tt.from, tt.memory, tt.memoryFrom)
+			}
+			if p.PeakUtilization < p.CPUUtilization {
+				t.Errorf("a peak may use %v, less than the %v that should be used all the time", p.PeakUtilization, p.CPUUtilization)
+			}
+		})
+	}
+}
+
 func TestTrainValuesAreKept(t *testing.T) {
 	server, client := start(t, "")
 	if v, err := client.TrainValues(t.Context(), "default"); err != nil || v != cluster.DefaultTrainValues() {

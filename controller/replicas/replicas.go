@@ -169,8 +169,8 @@ func Conclude(d *schemas.Decision) {
 		d.Reason = schemas.FloorKept
 	}
 	_, top := largest(d)
-	d.Message = fmt.Sprintf("%s is forecast to reach %s in the %s of the bucket at %s (quantile %g): %s at %.0f %% of a request of %s",
-		top.Resource, Quantity(top.Resource, top.Usage), top.Statistic, stamp(top.Bucket), top.Level, Count(top.Replicas, "replica"), 100*top.Utilization, Quantity(top.Resource, top.Request))
+	d.Message = fmt.Sprintf("%s is forecast to reach %s in the %s of the bucket at %s (quantile %g): %s at %.0f %%%s of a request of %s",
+		top.Resource, Quantity(top.Resource, top.Usage), top.Statistic, stamp(top.Bucket), top.Level, Count(top.Replicas, "replica"), 100*top.Utilization, Origin(top.UtilizationFrom), Quantity(top.Resource, top.Request))
 	if n := len(d.Clamps); n > 0 {
 		c := d.Clamps[n-1]
 		d.Message += fmt.Sprintf("; limited to %d, because %s", c.After, c.Message)
@@ -355,23 +355,22 @@ func demandsOf(d *schemas.Decision, f *schemas.Forecast, request float64) ([]sch
 		if !ok {
 			return nil, false
 		}
-		return []schemas.Demand{demand(d, f, schemas.Mean, classicLevel, q, step, request, classicUtilization)}, true
+		return []schemas.Demand{demand(d, f, schemas.Mean, classicLevel, q, step, request)}, true
 	}
 	// The bucket in progress may be the last one measured, even in part. Then
 	// the forecast begins up to one step after now.
 	if f.Origin.After(d.From.Add(f.Step)) || f.Time(f.Steps()).Before(d.To) {
 		return nil, false
 	}
-	target := p.Utilization(f.Resource)
 	if f.Time(f.PeakSteps()).Before(d.To) {
 		q, step, ok := f.Highest(p.Quantile, d.From, d.To)
-		return []schemas.Demand{demand(d, f, schemas.Mean, p.Quantile, q, step, request, target)}, ok
+		return []schemas.Demand{demand(d, f, schemas.Mean, p.Quantile, q, step, request)}, ok
 	}
 	mean, meanStep, _ := f.Highest(medianLevel, d.From, d.To)
 	peak, peakStep, ok := f.HighestPeak(p.Quantile, d.From, d.To)
 	return []schemas.Demand{
-		demand(d, f, schemas.Mean, medianLevel, mean, meanStep, request, target),
-		demand(d, f, schemas.Peak, p.Quantile, peak, peakStep, request, p.PeakUtilization),
+		demand(d, f, schemas.Mean, medianLevel, mean, meanStep, request),
+		demand(d, f, schemas.Peak, p.Quantile, peak, peakStep, request),
 	}, ok
 }
 
@@ -379,10 +378,17 @@ func demandsOf(d *schemas.Decision, f *schemas.Forecast, request float64) ([]sch
 // too.
 const medianLevel = 0.5
 
-func demand(d *schemas.Decision, f *schemas.Forecast, s schemas.Statistic, level, usage float64, step int, request, utilization float64) schemas.Demand {
+func demand(d *schemas.Decision, f *schemas.Forecast, s schemas.Statistic, level, usage float64, step int, request float64) schemas.Demand {
 	out := schemas.Demand{
 		Resource: f.Resource, Statistic: s, Level: level,
-		Usage: usage, Bucket: f.Time(step), Request: request, Utilization: utilization,
+		Usage: usage, Bucket: f.Time(step), Request: request,
+		Utilization: d.Policy.Utilization(f.Resource), UtilizationFrom: d.Policy.UtilizationFrom(f.Resource, s),
+	}
+	switch {
+	case d.Formula == schemas.FormulaClassic:
+		out.Utilization, out.UtilizationFrom = classicUtilization, schemas.FromFormula
+	case s == schemas.Peak:
+		out.Utilization = d.Policy.PeakUtilization
 	}
 	out.Replicas = demandReplicas(d.Formula, &out)
 	return out
@@ -409,6 +415,15 @@ func Ceil(usage, perPod float64) int32 {
 		return schemas.MaxReplicas
 	}
 	return max(0, int32(n))
+}
+
+// Origin spells where a share of the request comes from for people, to be put
+// behind it, as in " (HorizontalPodAutoscaler/web)"; "" where nobody has set it.
+func Origin(from string) string {
+	if from == "" || from == schemas.FromDefault || from == schemas.FromFormula {
+		return ""
+	}
+	return " (" + from + ")"
 }
 
 // Quantity spells a usage or a request for people.

@@ -3,8 +3,10 @@ package replicas_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"math"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -297,9 +299,9 @@ func TestPlanKeepsTheWholeRecord(t *testing.T) {
 		Component: web, Run: "run-7", Time: now, Policy: p,
 		From: now, To: now.Add(17 * time.Minute), Expires: now.Add(32 * time.Minute),
 		Demands: []schemas.Demand{
-			{Resource: schemas.CPU, Statistic: schemas.Mean, Level: 0.8, Usage: 1.7, Bucket: now.Add(15 * time.Minute), Request: 0.5, Utilization: 0.7, Replicas: 5},
-			{Resource: schemas.Memory, Statistic: schemas.Mean, Level: 0.5, Usage: gib, Bucket: now, Request: gib, Utilization: 0.7, Replicas: 2},
-			{Resource: schemas.Memory, Statistic: schemas.Peak, Level: 0.8, Usage: 3 * gib, Bucket: now.Add(15 * time.Minute), Request: gib, Utilization: 1, Replicas: 3},
+			{Resource: schemas.CPU, Statistic: schemas.Mean, Level: 0.8, Usage: 1.7, Bucket: now.Add(15 * time.Minute), Request: 0.5, Utilization: 0.7, UtilizationFrom: "default", Replicas: 5},
+			{Resource: schemas.Memory, Statistic: schemas.Mean, Level: 0.5, Usage: gib, Bucket: now, Request: gib, Utilization: 0.7, UtilizationFrom: "default", Replicas: 2},
+			{Resource: schemas.Memory, Statistic: schemas.Peak, Level: 0.8, Usage: 3 * gib, Bucket: now.Add(15 * time.Minute), Request: gib, Utilization: 1, UtilizationFrom: "default", Replicas: 3},
 		},
 		Clamps:           []schemas.Clamp{{Name: "MaxStep", Before: 5, After: 4, Message: "the floor may rise by 1 at once"}},
 		PreviousReplicas: &three, PreviousSince: &since,
@@ -309,6 +311,63 @@ func TestPlanKeepsTheWholeRecord(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("decision (-want +got):\n%s", diff)
+	}
+}
+
+// What a pod should use is what its own autoscaler wants, unless the operator's
+// policy says otherwise; the record says which of them it was.
+func TestADecisionSaysWhereItsTargetComesFrom(t *testing.T) {
+	const hpa = "HorizontalPodAutoscaler/web"
+	adopting := func(u map[schemas.Resource]float64) func(*schemas.Policy) {
+		return func(p *schemas.Policy) { p.Adopt(hpa, u) }
+	}
+	cpu, memory := flat(schemas.CPU, 3, 3), flat(schemas.Memory, 3*gib, 3*gib)
+	for _, tt := range []struct {
+		name    string
+		policy  func(*schemas.Policy)
+		formula schemas.Formula
+		cpu     *schemas.Forecast
+		floor   int32
+		want    []string // of each demand: resource, statistic, target, origin, replicas
+		message string
+	}{
+		{name: "nobody has said anything", policy: func(*schemas.Policy) {}, cpu: cpu, floor: 5,
+			want: []string{"cpu mean 0.7 default 5", "memory mean 0.7 default 5"}, message: "5 replicas at 70 % of a request"},
+		{name: "the autoscaler's own target counts for its resource alone", policy: adopting(map[schemas.Resource]float64{schemas.CPU: .5}), cpu: cpu, floor: 6,
+			want: []string{"cpu mean 0.5 " + hpa + " 6", "memory mean 0.7 default 5"}, message: "6 replicas at 50 % (" + hpa + ") of a request"},
+		{name: "or for both", policy: adopting(map[schemas.Resource]float64{schemas.CPU: .6, schemas.Memory: .9}), cpu: cpu, floor: 5,
+			want: []string{"cpu mean 0.6 " + hpa + " 5", "memory mean 0.9 " + hpa + " 4"}, message: "5 replicas at 60 % (" + hpa + ") of a request"},
+		{name: "a number that was set comes from the policy", policy: func(p *schemas.Policy) { p.CPUUtilization = .8 }, cpu: cpu, floor: 5,
+			want: []string{"cpu mean 0.8 policy 4", "memory mean 0.7 default 5"}, message: "5 replicas at 70 % of a request"},
+		{name: "also where it is the default's", policy: func(p *schemas.Policy) {
+			p.CPUUtilizationFrom, p.MemoryUtilization = schemas.FromPolicy, .9
+		}, cpu: cpu, floor: 5,
+			want: []string{"cpu mean 0.7 policy 5", "memory mean 0.9 policy 4"}, message: "5 replicas at 70 % (policy) of a request"},
+		{name: "the peak has a share of its own", policy: adopting(map[schemas.Resource]float64{schemas.CPU: .5}), cpu: withPeaks(flat(schemas.CPU, 2, 2), 6, 6), floor: 6,
+			want: []string{"cpu mean 0.5 " + hpa + " 4", "cpu peak 1 default 6", "memory mean 0.7 default 5"}, message: "6 replicas at 100 % of a request"},
+		{name: "which is no less than what the autoscaler wants used all the time", policy: adopting(map[schemas.Resource]float64{schemas.CPU: 1.5}), cpu: withPeaks(flat(schemas.CPU, 6, 6), 9, 9), floor: 6,
+			want: []string{"cpu mean 1.5 " + hpa + " 4", "cpu peak 1.5 " + hpa + " 6", "memory mean 0.7 default 5"}, message: "6 replicas at 150 % (" + hpa + ") of a request"},
+		{name: "the classic formula knows one share only", policy: adopting(map[schemas.Resource]float64{schemas.CPU: .5}), formula: schemas.FormulaClassic, cpu: cpu, floor: 4,
+			want: []string{"cpu mean 0.75 formula 4", "memory mean 0.75 formula 4"}, message: "4 replicas at 75 % of a request"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := replicas.Plan(replicas.Input{
+				Component: web, Now: now, Interval: 15 * time.Minute, Policy: policy(tt.policy), Formula: tt.formula,
+				Requests:  schemas.Requests{schemas.CPU: 1, schemas.Memory: gib},
+				Forecasts: forecasts{schemas.CPU: tt.cpu, schemas.Memory: memory},
+			})
+			var got []string
+			for _, x := range d.Demands {
+				got = append(got, fmt.Sprintf("%s %s %g %s %d", x.Resource, x.Statistic, x.Utilization, x.UtilizationFrom, x.Replicas))
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("demands (-want +got):\n%s", diff)
+			}
+			if d.MinReplicas != tt.floor || !strings.Contains(d.Message, tt.message) {
+				t.Errorf("floor %d: %s; want %d and %q", d.MinReplicas, d.Message, tt.floor, tt.message)
+			}
+			recompute(t, d)
+		})
 	}
 }
 

@@ -207,11 +207,19 @@ func (s *Settings) overlay(p *schemas.Policy) {
 		}
 	}
 	for _, f := range []struct {
-		percent *int32
-		to      *float64
-	}{{s.CPUUtilization, &p.CPUUtilization}, {s.MemoryUtilization, &p.MemoryUtilization}, {s.PeakUtilization, &p.PeakUtilization}, {s.Quantile, &p.Quantile}} {
-		if f.percent != nil {
-			*f.to = float64(*f.percent) / 100
+		percent  *int32
+		to       *float64
+		toOrigin *string
+	}{
+		{s.CPUUtilization, &p.CPUUtilization, &p.CPUUtilizationFrom}, {s.MemoryUtilization, &p.MemoryUtilization, &p.MemoryUtilizationFrom},
+		{s.PeakUtilization, &p.PeakUtilization, &p.PeakUtilizationFrom}, {s.Quantile, &p.Quantile, nil},
+	} {
+		if f.percent == nil {
+			continue
+		}
+		*f.to = float64(*f.percent) / 100
+		if f.toOrigin != nil {
+			*f.toOrigin = schemas.FromPolicy
 		}
 	}
 	for _, f := range []struct {

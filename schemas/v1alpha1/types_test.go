@@ -41,6 +41,7 @@ spec:
 `)
 	base := schemas.DefaultPolicy()
 	base.MinReplicas, base.LeadTime = 2, time.Minute
+	base.Adopt("HorizontalPodAutoscaler/web", map[schemas.Resource]float64{schemas.CPU: .5, schemas.Memory: .5})
 	for _, tt := range []struct {
 		component, profile string
 		lead               bool
@@ -49,6 +50,7 @@ spec:
 		{"web", "careful", true, func(p *schemas.Policy) {
 			p.Quantile, p.MinReplicas, p.MaxReplicas, p.LeadTime, p.MaxStep = .95, 3, 20, 90*time.Second, 4
 			p.MemoryUtilization, p.PeakUtilization = .8, 1.1
+			p.MemoryUtilizationFrom, p.PeakUtilizationFrom = schemas.FromPolicy, schemas.FromPolicy
 		}},
 		{"db", "classic", false, func(p *schemas.Policy) { p.Mode, p.Quantile = schemas.Off, .9 }},
 		{"unknown", "careful", false, func(p *schemas.Policy) { p.Quantile = .9 }},
@@ -56,6 +58,7 @@ spec:
 		t.Run(tt.component, func(t *testing.T) {
 			want := base
 			want.Mode, want.CPUUtilization, want.Hold = schemas.Auto, .6, 10*time.Minute
+			want.CPUUtilizationFrom = schemas.FromPolicy
 			tt.edit(&want)
 			got, err := p.Policy(tt.component, base)
 			if err != nil {

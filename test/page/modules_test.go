@@ -113,7 +113,7 @@ func TestExplanation(t *testing.T) {
 		from: '2026-01-01T10:00:00Z', to: '2026-01-01T10:17:00Z', expires: '2026-01-01T10:32:00Z', minReplicas: 6, reason: 'FloorRaised', applied: true,
 		policy: {mode: 'Auto', minReplicas: 2, maxReplicas: 8},
 		demands: [
-			{resource: 'cpu', statistic: 'mean', level: .5, usage: 1, bucket: '2026-01-01T10:00:00Z', request: .25, utilization: .7, replicas: 6},
+			{resource: 'cpu', statistic: 'mean', level: .5, usage: 1, bucket: '2026-01-01T10:00:00Z', request: .25, utilization: .7, utilizationFrom: 'HorizontalPodAutoscaler/web', replicas: 6},
 			{resource: 'cpu', statistic: 'peak', level: .8, usage: 2.4, bucket: '2026-01-01T10:15:00Z', request: .25, utilization: 1, replicas: 10},
 		],
 		clamps: [{name: 'MaxReplicas', before: 10, after: 8, message: 'maxReplicas is 8'}, {name: 'MaxStep', before: 8, after: 6, message: 'the floor may rise by 2 at once'}],
@@ -147,6 +147,7 @@ func TestExplanation(t *testing.T) {
 	}
 	for i, text := range map[int]string{
 		0: "Everything between 10:00 and 10:17: until the next decision, and as long as a pod started then needs to be Ready.",
+		1: "Forecast to reach 1 core in the bucket of 10:00 (50 % quantile). One pod requests 250m, and 70 % of it should be used, as HPA web wants.",
 		2: "Forecast to reach 2.4 cores in the bucket of 10:15 (80 % quantile). One pod requests 250m, and all of it may be used.",
 		5: "Because the floor may rise by 2 at once.",
 		6: "A floor of 6 replicas was written to the cluster. It holds until 10:32, when it expires unless renewed.",

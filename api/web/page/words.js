@@ -61,6 +61,13 @@ export function floorChange(d) {
 
 const statistic = {peak: 'peak', mean: 'mean'};
 
+// origin says where a share of the request comes from; nothing where nobody has
+// set it.
+function origin(from) {
+  if (!from || from === 'default' || from === 'formula') return '';
+  return from === 'policy' ? ', as your policy says' : `, as ${autoscaler(from)} wants`;
+}
+
 // explain retells a decision step by step: what was forecast, what that asks
 // for, each limit in order, and what came of it. Each step has a kind, a title
 // and a text, and, where it has one, the number of replicas it leads to.
@@ -79,7 +86,7 @@ export function explain(d, zone) {
   demands.forEach((x, i) => { if (most < 0 || x.replicas > demands[most].replicas) most = i; });
   demands.forEach((x, i) => {
     const usage = quantity(x.resource, x.usage);
-    const share = x.utilization === 1 ? 'all of it may be used' : `${percent(x.utilization, 3)} of it should be used`;
+    const share = (x.utilization === 1 ? 'all of it may be used' : `${percent(x.utilization, 3)} of it should be used`) + origin(x.utilizationFrom);
     const sum = d.formula && d.formula !== 'quantile'
       ? `by the ${d.formula} formula`
       : `${usage} / (${quantity(x.resource, x.request)} × ${percent(x.utilization, 3)}), rounded up`;

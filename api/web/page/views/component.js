@@ -58,6 +58,14 @@ function Earlier({items}) {
     ${!all && items.length > few && html`<p class="more after"><button type="button" onClick=${() => setAll(true)}>Show ${items.length - few} more</button></p>`}`;
 }
 
+// wanted says which of a policy's shares are those of the component's own
+// autoscaler; nothing where none is.
+function wanted(p) {
+  const names = Object.entries({CPU: p.cpuUtilizationFrom, memory: p.memoryUtilizationFrom, peak: p.peakUtilizationFrom})
+    .filter(([, from]) => from?.includes('/')).map(([name]) => name);
+  return names.length ? `${names.join(' and ')} as its autoscaler wants` : '';
+}
+
 function Facts({c}) {
   const p = c.policy;
   const d = c.decision;
@@ -67,7 +75,7 @@ function Facts({c}) {
     <${Fact} name="Your bounds"><span class="num">${p.minReplicas}–${p.maxReplicas}</span><//>
     <${Fact} name="Target">${c.target?.name ? `${c.target.kind}/${c.target.name}` : format.unknown}<//>
     <${Fact} name="Autoscaler">${format.autoscaler(c.autoscaler) || 'none'}${c.owned && html` <span class="sub">made by self-scaling</span>`}<//>
-    <${Fact} name="Target utilization" title="The share of a pod's request that should be in use, and that its peak may use">CPU ${format.percent(p.cpuUtilization)} · memory ${format.percent(p.memoryUtilization)} · peak ${format.percent(p.peakUtilization, 3)}<//>
+    <${Fact} name="Target utilization" title="The share of a pod's request that should be in use, and that its peak may use">CPU ${format.percent(p.cpuUtilization)} · memory ${format.percent(p.memoryUtilization)} · peak ${format.percent(p.peakUtilization, 3)}${wanted(p) && html` <span class="sub">${wanted(p)}</span>`}<//>
     <${Fact} name="Quantile" title="The level of the forecast that the floor must serve">${format.percent(p.quantile, 3)}<//>
     <${Fact} name="Lead time" title="How long a pod needs from its creation to Ready">${format.span((format.seconds(p.leadTime) ?? NaN) * 1000)}<//>
     <${Fact} name="Measured until"><${Ago} at=${c.samplesUntil} /><//>

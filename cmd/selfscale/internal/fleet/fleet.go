@@ -86,7 +86,7 @@ func (c Catalog) Policy(id schemas.ComponentID) schemas.Policy {
 	}
 	p.Mode = schemas.Auto
 	p.MinReplicas, p.MaxReplicas = w.MinReplicas, w.MaxReplicas
-	p.CPUUtilization = utilization
+	p.Adopt("HorizontalPodAutoscaler/"+c.Target(id).Name, w.Utilization)
 	p.LeadTime = w.StartUp
 	return p
 }

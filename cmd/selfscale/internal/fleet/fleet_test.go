@@ -48,6 +48,9 @@ func TestWorkloads(t *testing.T) {
 	if err := p.Validate(); err != nil || p.Mode != schemas.Auto || p.MinReplicas != workloads[0].MinReplicas {
 		t.Errorf("policy %+v (%v), want Auto with the bounds of its autoscaler", p, err)
 	}
+	if want := "HorizontalPodAutoscaler/" + cluster.Target(workloads[0].Component).Name; p.CPUUtilization != workloads[0].Utilization[schemas.CPU] || p.CPUUtilizationFrom != want {
+		t.Errorf("CPU utilisation %v from %q, want that of %s", p.CPUUtilization, p.CPUUtilizationFrom, want)
+	}
 	if p := catalog.Policy(schemas.ComponentID{Service: "crane", Component: "other"}); p.Mode != schemas.Off {
 		t.Errorf("the mode of what is not there is %s, want Off", p.Mode)
 	}

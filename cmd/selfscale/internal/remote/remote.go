@@ -341,8 +341,8 @@ func tell(w io.Writer, x *wire.Component) error {
 		fmt.Fprintf(&b, "\nWhat is asked for from %s to %s:\n", stamp(d.From), stamp(d.To))
 	}
 	for _, m := range d.Demands {
-		fmt.Fprintf(&b, "  %-6s %-5s quantile %.2f is %s at %s; ceil(that / (%s x %.0f %%)) = %d replicas\n",
-			m.Resource, m.Statistic, m.Level, replicas.Quantity(m.Resource, m.Usage), m.Bucket.UTC().Format("15:04"), replicas.Quantity(m.Resource, m.Request), 100*m.Utilization, m.Replicas)
+		fmt.Fprintf(&b, "  %-6s %-5s quantile %.2f is %s at %s; ceil(that / (%s x %.0f %%%s)) = %d replicas\n",
+			m.Resource, m.Statistic, m.Level, replicas.Quantity(m.Resource, m.Usage), m.Bucket.UTC().Format("15:04"), replicas.Quantity(m.Resource, m.Request), 100*m.Utilization, replicas.Origin(m.UtilizationFrom), m.Replicas)
 	}
 	for r, f := range d.Forecasters {
 		fmt.Fprintf(&b, "  the forecast of %s is that of %s\n", r, f)
