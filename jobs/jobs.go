@@ -8,6 +8,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -65,6 +66,9 @@ func (e *Env) Report(done, total int) {
 type Program struct {
 	Name  string // of the binary, as "collector"
 	Short string // what it does, in one line
+	// Linked is the version that the program's linker was told; where it is empty,
+	// the build is asked, see [Version].
+	Linked string
 	// Long says what it reads and writes and how it is used. It stands above
 	// the flags in the help.
 	Long string
@@ -147,7 +151,7 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 	case flags.NArg() > 0:
 		return schemas.Errorf(schemas.CodeInvalidConfig, "arguments must be flags, but there is %q", flags.Arg(0))
 	case o.version:
-		fmt.Fprintln(stdout, p.Name, Version())
+		fmt.Fprintln(stdout, p.Name, p.version())
 		return nil
 	}
 	log, err := NewLogger(stderr, o.logFormat, o.logLevel)
@@ -157,7 +161,7 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 	if err := o.chooseShard(); err != nil {
 		return err
 	}
-	env := Env{Log: log.With("step", p.Name, "run", o.run), Run: o.run, Shard: o.shard, Version: Version()}
+	env := Env{Log: log.With("step", p.Name, "run", o.run), Run: o.run, Shard: o.shard, Version: p.version()}
 	if path := os.Getenv(progressFile); path != "" {
 		env.Progress = progressTo(path, env.Log)
 	}
@@ -194,8 +198,11 @@ func (p Program) run(ctx context.Context, args []string, stdout, stderr io.Write
 		fmt.Fprintln(stdout, p.Name+": the store can be used")
 		return nil
 	}
+	env.Log.DebugContext(ctx, "step begins", "version", env.Version)
 	return Call(ctx, p.Step, env)
 }
+
+func (p Program) version() string { return cmp.Or(p.Linked, Version()) }
 
 // given drops flags that are set to nothing, as in -now=: who renders a command line for
 // any run cannot leave an argument out, so that nothing is to mean not given.

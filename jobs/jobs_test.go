@@ -99,6 +99,19 @@ func TestAStepGetsItsEnvironment(t *testing.T) {
 	}
 }
 
+func TestAProgramKnowsTheVersionThatItsLinkerWasTold(t *testing.T) {
+	var got string
+	p := program(func(_ context.Context, env jobs.Env) error { got = env.Version; return nil })
+	p.Linked = "v1.2.3"
+	var stdout, stderr bytes.Buffer
+	if code := p.Run(t.Context(), []string{"--version"}, &stdout, io.Discard); code != 0 || stdout.String() != "step v1.2.3\n" {
+		t.Errorf("--version: exit code %d with %q, want step v1.2.3", code, stdout.String())
+	}
+	if code := p.Run(t.Context(), []string{"-store", "mem:", "-run", "r", "-log-level", "debug"}, io.Discard, &stderr); code != 0 || got != "v1.2.3" || !strings.Contains(stderr.String(), "version=v1.2.3") {
+		t.Errorf("exit code %d, version %q, log %q; want v1.2.3", code, got, &stderr)
+	}
+}
+
 func TestAStepHasFlagsOfItsOwn(t *testing.T) {
 	var days int
 	p := program(func(context.Context, jobs.Env) error { return nil })

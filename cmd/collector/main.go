@@ -59,6 +59,9 @@ Examples:
 // chart.
 const controllers = "app.kubernetes.io/part-of=self-scaling,app.kubernetes.io/component=controller"
 
+// version is set by the linker.
+var version string
+
 func main() {
 	memory.Limit()
 	os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr))
@@ -74,7 +77,7 @@ type settings struct {
 func program() jobs.Program {
 	var s settings
 	return jobs.Program{
-		Name: "collector", Short: "measure usage and append it to the table of samples", Long: long,
+		Name: "collector", Short: "measure usage and append it to the table of samples", Long: long, Linked: version,
 		Drivers: artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open},
 		Flags: func(f *flag.FlagSet) {
 			s.cluster.Register(f)

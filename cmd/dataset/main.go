@@ -29,6 +29,9 @@ Example:
   dataset -store file:///var/lib/self-scaling -run train-7 -shards-file /tmp/shards.json
 `
 
+// version is set by the linker.
+var version string
+
 func main() {
 	memory.Limit()
 	os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr))
@@ -37,7 +40,7 @@ func main() {
 func program() jobs.Program {
 	var opts dataset.Options
 	return jobs.Program{
-		Name: "dataset", Short: "cut the table of samples into shards to train on", Long: long,
+		Name: "dataset", Short: "cut the table of samples into shards to train on", Long: long, Linked: version,
 		Drivers: artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open},
 		Flags: func(f *flag.FlagSet) {
 			f.IntVar(&opts.Days, "days", 0, "`days` of history that the series have (default: $TRAIN_HISTORY_DAYS, else 28)")

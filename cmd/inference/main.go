@@ -57,6 +57,9 @@ Examples:
   inference -store file:///var/lib/self-scaling -run infer-7 -policy auto.yaml -manifests /tmp/hpas
 `
 
+// version is set by the linker.
+var version string
+
 func main() {
 	memory.Limit()
 	os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr))
@@ -73,7 +76,7 @@ type settings struct {
 func program() jobs.Program {
 	var s settings
 	return jobs.Program{
-		Name: "inference", Short: "forecast, decide and record", Long: long,
+		Name: "inference", Short: "forecast, decide and record", Long: long, Linked: version,
 		Drivers: artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open},
 		Flags: func(f *flag.FlagSet) {
 			s.cluster.Register(f)

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/demo"
@@ -32,24 +33,24 @@ func main() {
 func engine() cli.Engine {
 	return cli.Engine{
 		Demo: func(ctx context.Context, o cli.DemoOptions, c cli.Console) error {
-			return demo.Run(ctx, o, c, cli.Version(version))
+			return demo.Run(ctx, o, c, command.Version(version))
 		},
 		Run: func(ctx context.Context, o cli.RunOptions, c cli.Console) error {
-			return offline.Run(ctx, o, c, cli.Version(version))
+			return offline.Run(ctx, o, c, command.Version(version))
 		},
 		Remote: remote.Engine(),
 		Serve: func(ctx context.Context, o cli.ServeOptions, c cli.Console) error {
 			memory.Spare()
-			return serve.Run(ctx, o, c, cli.Version(version))
+			return serve.Run(ctx, o, c, command.Version(version))
 		},
 		Forecast: query.Forecast,
 		History:  query.History,
 		Backtest: func(ctx context.Context, o cli.BacktestOptions, c cli.Console) error {
-			return measure.Run(ctx, o, c, cli.Version(version))
+			return measure.Run(ctx, o, c, command.Version(version))
 		},
 		Models: &cli.ModelsEngine{
 			List: lineage.List, Show: lineage.Show, Compare: lineage.Compare,
-			Rollback: lineage.Rollback(cli.Version(version), clock.RealClock{}.Now),
+			Rollback: lineage.Rollback(command.Version(version), clock.RealClock{}.Now),
 		},
 	}
 }

@@ -39,6 +39,9 @@ Example:
   trainer -store file:///var/lib/self-scaling -run train-7 -commit
 `
 
+// version is set by the linker.
+var version string
+
 func main() {
 	memory.Limit()
 	os.Exit(program().Main(os.Args[1:], os.Stdout, os.Stderr))
@@ -49,7 +52,7 @@ func program() jobs.Program {
 	horizon := 0
 	var calendars standard.CalendarFlags
 	return jobs.Program{
-		Name: "trainer", Short: "learn from a shard of the dataset", Long: long,
+		Name: "trainer", Short: "learn from a shard of the dataset", Long: long, Linked: version,
 		Drivers: artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open},
 		Flags: func(f *flag.FlagSet) {
 			f.BoolVar(&c.Commit, "commit", false, "accept the models of all shards instead of training")

@@ -1,6 +1,7 @@
 package chart_test
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -94,6 +95,34 @@ func TestEveryProgramKnowsTheFlagsThatItIsGiven(t *testing.T) {
 	}
 	if n < 40 {
 		t.Errorf("only %d flags were looked at", n)
+	}
+}
+
+// TestEveryImageKnowsItsVersion: what the images are built with is what their
+// programs say, though nothing is known of the repository in there.
+func TestEveryImageKnowsItsVersion(t *testing.T) {
+	n := 0
+	for _, file := range []string{"Dockerfile.collector", "Dockerfile.trainer"} {
+		data, err := os.ReadFile(filepath.Join("..", "..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs := regexp.MustCompile(`RUN for name in (.*); do`).FindStringSubmatch(string(data))
+		told := regexp.MustCompile(`-X (\S+)=\$\{VERSION\}`).FindStringSubmatch(string(data))
+		if programs == nil || told == nil {
+			t.Fatalf("%s builds no program, or tells it no version", file)
+		}
+		for _, name := range strings.Fields(programs[1]) {
+			n++
+			cmd := exec.CommandContext(t.Context(), "go", "run", "-trimpath", "-buildvcs=false", "-ldflags", "-X "+told[1]+"=v1.2.3-test", "./cmd/"+name, "--version")
+			cmd.Dir = filepath.Join("..", "..")
+			if out, err := cmd.CombinedOutput(); err != nil || !strings.HasPrefix(string(out), name+" v1.2.3-test") {
+				t.Errorf("%s --version prints %q, %v", name, out, err)
+			}
+		}
+	}
+	if n != 7 {
+		t.Errorf("%d programs were asked, want 7", n)
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/utils/clock"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/progress"
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
@@ -146,6 +147,8 @@ and looks for the installation in kubectl's own cluster.`,
 		SuggestionsMinimumDistance: 2,
 	}
 	root.SetFlagErrorFunc(flagError)
+	root.Version = command.Version(version)
+	root.SetVersionTemplate(versionLine(version))
 	root.AddCommand(newVersion(version, console))
 	if engine.Demo != nil {
 		root.AddCommand(newDemo(engine.Demo, console))

@@ -6,8 +6,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/self-scaling/self-scaling/jobs"
+	"github.com/self-scaling/self-scaling/cmd/internal/command"
 )
+
+// versionLine is what the command and the flag print.
+func versionLine(version string) string {
+	return fmt.Sprintf("selfscale %s %s %s/%s\n", command.Version(version), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
 
 func newVersion(version string, console Console) *cobra.Command {
 	return &cobra.Command{
@@ -17,18 +22,8 @@ func newVersion(version string, console Console) *cobra.Command {
 		Example: "  selfscale version",
 		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(console.Out, "selfscale %s %s %s/%s\n", Version(version), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprint(console.Out, versionLine(version))
 			return err
 		},
 	}
-}
-
-// Version returns the version that was set when the program was linked or,
-// where none was, what the Go command noted: the module's version or the
-// commit.
-func Version(linked string) string {
-	if linked != "" {
-		return linked
-	}
-	return jobs.Version()
 }
