@@ -79,8 +79,12 @@ func TestWhatLibrariesLogIsPartOfTheLog(t *testing.T) {
 	klog.ErrorS(errors.New("refused"), "Failed to watch", "type", "hpa")
 	klog.InfoS("Elected", "lease", "controller")
 	klog.Warningf("%d objects", 3)
+	klog.Errorf("[%s] no answer", "hpas")
+	klog.Info("first\nsecond")
+	klog.V(4).Infof("nobody wants to know")
 	early.Info("Watch ended", "reason", "timeout")
 	klog.FromContext(context.Background()).WithName("leader").Info("Renewed")
+	klog.Background().Info("Warning: v1 Endpoints is deprecated")
 	early.V(4).Info("nobody wants to know")
 	log.Print("http: TLS handshake error")
 
@@ -91,9 +95,12 @@ func TestWhatLibrariesLogIsPartOfTheLog(t *testing.T) {
 	want := []map[string]any{
 		{"level": "ERROR", "msg": "Failed to watch", "type": "hpa", "err": "refused", "run": "infer-1"},
 		{"level": "INFO", "msg": "Elected", "lease": "controller", "run": "infer-1"},
-		{"level": "INFO", "msg": "3 objects", "run": "infer-1"},
+		{"level": "WARN", "msg": "3 objects", "run": "infer-1"},
+		{"level": "ERROR", "msg": "[hpas] no answer", "run": "infer-1"},
+		{"level": "INFO", "msg": "first\nsecond", "run": "infer-1"},
 		{"level": "INFO", "msg": "Watch ended", "reflector": "hpas", "reason": "timeout", "run": "infer-1"},
 		{"level": "INFO", "msg": "Renewed", "logger": "leader", "run": "infer-1"},
+		{"level": "WARN", "msg": "v1 Endpoints is deprecated", "run": "infer-1"},
 		{"level": "INFO", "msg": "http: TLS handshake error", "run": "infer-1"},
 	}
 	if diff := cmp.Diff(want, lines(t, &first)); diff != "" {

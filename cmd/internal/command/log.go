@@ -1,12 +1,15 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 
+	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
 
 	"github.com/self-scaling/self-scaling/jobs"
@@ -36,8 +39,29 @@ func (l *Log) Open(w io.Writer) (*slog.Logger, error) {
 func Adopt(log *slog.Logger) { slog.SetDefault(log) }
 
 // klog's logger may be set only before anybody uses it, so that it is set once, to one
-// that leads to whatever log is adopted later.
-func init() { klog.SetSlogLogger(slog.New(adopted{})) }
+// that leads to whatever log is adopted later. What it is given as a text goes another
+// way, because its logger knows no warnings.
+func init() {
+	klog.SetLoggerWithOptions(logr.FromSlogHandler(adopted{}), klog.ContextualLogger(true), klog.WriteKlogBuffer(logText))
+}
+
+// logText logs a line in klog's own form, "W0309 12:00:00.000000 1 file.go:7] text".
+func logText(line []byte) {
+	header, text, ok := bytes.Cut(line, []byte("] "))
+	if !ok {
+		header, text = nil, line
+	}
+	level := slog.LevelInfo
+	if len(header) > 0 {
+		switch header[0] {
+		case 'W':
+			level = slog.LevelWarn
+		case 'E', 'F':
+			level = slog.LevelError
+		}
+	}
+	slog.Default().Log(context.Background(), level, strings.TrimRight(string(text), "\n"))
+}
 
 // adopted is the handler of the log that is the default when a line is logged.
 type adopted struct {
@@ -52,13 +76,28 @@ func (a adopted) handler() slog.Handler {
 	return h
 }
 
-// Enabled implements [slog.Handler].
+// warned is how client-go begins what an API server has warned of, such as that a
+// version of a resource is about to go; klog's structured calls have no level for it.
+const warned = "Warning: "
+
+// Enabled implements [slog.Handler]. What is logged as information may be a warning.
 func (a adopted) Enabled(ctx context.Context, level slog.Level) bool {
+	if level == slog.LevelInfo {
+		level = slog.LevelWarn
+	}
 	return slog.Default().Handler().Enabled(ctx, level)
 }
 
 // Handle implements [slog.Handler].
-func (a adopted) Handle(ctx context.Context, r slog.Record) error { return a.handler().Handle(ctx, r) }
+func (a adopted) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level == slog.LevelInfo && strings.HasPrefix(r.Message, warned) {
+		r.Level, r.Message = slog.LevelWarn, r.Message[len(warned):]
+	}
+	if !slog.Default().Handler().Enabled(ctx, r.Level) {
+		return nil
+	}
+	return a.handler().Handle(ctx, r)
+}
 
 // WithAttrs implements [slog.Handler].
 func (a adopted) WithAttrs(attrs []slog.Attr) slog.Handler {
