@@ -157,6 +157,7 @@ var guarded = []struct {
 	{route: "PATCH /v1/policies/{namespace}/{service}/{component}", right: "update policies", call: call{path: "/v1/policies/prod/shop/web", header: ofJSON, body: `{"mode":"Auto"}`}, status: 200, namespace: "prod"},
 	{route: "GET /v1/decisions", right: "get decisions", call: call{path: "/v1/decisions"}, status: 200},
 	{route: "GET /v1/models", right: "get models", call: call{path: "/v1/models"}, status: 200},
+	{route: "GET /v1/models/line", right: "get models", call: call{path: "/v1/models/line"}, status: 200},
 	{route: "POST /v1/models/rollback", right: "update models", call: call{path: "/v1/models/rollback", header: ofJSON, body: `{"model":"train-1"}`}, status: 200},
 	{route: "GET /v1/accuracy", right: "get models", call: call{path: "/v1/accuracy"}, status: 200},
 	{route: "GET /v1/pipelines", right: "get runs", call: call{path: "/v1/pipelines"}, status: 200},

@@ -18,6 +18,7 @@
 //	GET    /v1/history/{component}            History          ?from= to=
 //	GET    /v1/decisions                      DecisionList     ?namespace= service= component= reason= from= to= limit= cursor=
 //	GET    /v1/models                         ModelList        ?number=
+//	GET    /v1/models/line                    ModelLine        ?limit= cursor=
 //	GET    /v1/accuracy                       Accuracy         ?limit= cursor=
 //	GET    /v1/pipelines                      PipelineList
 //	POST   /v1/runs                           202 Run, with Location; Idempotency-Key names the run

@@ -85,7 +85,7 @@ func FuzzBodies(f *testing.F) {
 func FuzzQueries(f *testing.F) {
 	paths := []string{
 		"/v1/components", "/v1/components/shop/web", "/v1/forecasts/prod/shop/web", "/v1/forecasts/shop/web", "/v1/history/prod/shop/web", "/v1/history/shop/web",
-		"/v1/decisions", "/v1/models", "/v1/accuracy", "/v1/runs", "/v1/services", "/v1/status", "/v1/pipelines", "/openapi.json",
+		"/v1/decisions", "/v1/models", "/v1/models/line", "/v1/accuracy", "/v1/runs", "/v1/services", "/v1/status", "/v1/pipelines", "/openapi.json",
 	}
 	for i := range paths {
 		for _, query := range []string{

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/self-scaling/self-scaling/api/access/accesstest"
 	"github.com/self-scaling/self-scaling/api/apitest"
 	"github.com/self-scaling/self-scaling/api/wire"
+	"github.com/self-scaling/self-scaling/jobs/models"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -81,6 +83,83 @@ func TestModelsAreRolledBack(t *testing.T) {
 	// And forward, by the number of the entry, whatever holds.
 	if got := rollBack(t, w, `{"model":"3"}`, "*"); decode[wire.RolledBack](t, got, 200).Run != "train-3" {
 		t.Errorf("forward again: %d %s", got.status, got.body)
+	}
+}
+
+// All that were ever accepted, and all that somebody went back to, page by page.
+func TestTheLineOfModels(t *testing.T) {
+	w := newTrained(t)
+	if got := rollBack(t, w, `{"model":"train-1","reason":"floors too low","hold":true}`, ""); got.status != 200 {
+		t.Fatalf("rollback: %d %s", got.status, got.body)
+	}
+	type entry struct {
+		number     uint64
+		run        string
+		current    bool
+		components int
+		back, why  string
+		hold       bool
+	}
+	short := func(items []wire.ModelEntry) []entry {
+		var out []entry
+		for _, e := range items {
+			if e.CodeVersion != "1.0.0" || e.Shards != 1 || !e.From.Before(e.To) || e.Damage != "" || (e.At != nil) != (e.RolledBackFrom != "") {
+				t.Errorf("entry %+v", e)
+			}
+			out = append(out, entry{e.Number, e.Run, e.Current, e.Components, e.RolledBackFrom, e.Reason, e.Hold})
+		}
+		return out
+	}
+	want := []entry{
+		{4, "train-1", true, 3, "train-3", "floors too low", true},
+		{3, "train-3", false, 1, "", "", false},
+		{2, "train-2", false, 1, "", "", false},
+		{1, "train-1", false, 3, "", "", false},
+	}
+	all := read[wire.ModelLine](t, w, "/v1/models/line")
+	if diff := cmp.Diff(want, short(all.Items), cmp.AllowUnexported(entry{})); diff != "" || all.Next != "" {
+		t.Errorf("line (-want +got), next %q:\n%s", all.Next, diff)
+	}
+	first := read[wire.ModelLine](t, w, "/v1/models/line?limit=3")
+	// What comes in between moves nothing on the pages that follow.
+	apitest.Models(t, w.Store, []schemas.ComponentID{web}, apitest.Now.AddDate(0, 0, 5), "train-5")
+	w.Refresh(t)
+	rest := read[wire.ModelLine](t, w, "/v1/models/line?limit=3&cursor="+first.Next)
+	if diff := cmp.Diff(want[1:], short(append(first.Items, rest.Items...))[1:], cmp.AllowUnexported(entry{})); diff != "" || len(first.Items) != 3 || rest.Next != "" {
+		t.Errorf("pages (-want +got), next %q:\n%s", rest.Next, diff)
+	}
+	// The models of a rollback that holds are replaced by nobody.
+	if newest := read[wire.ModelLine](t, w, "/v1/models/line?limit=1").Items[0]; newest.Number != 4 || !newest.Current {
+		t.Errorf("the newest entry is %+v, want that of the rollback", newest)
+	}
+}
+
+func TestTheLineOfModelsSaysWhichCannotBeUsed(t *testing.T) {
+	w := newTrained(t)
+	record, err := models.Find(t.Context(), w.Store, "train-2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := w.Store.ReadManifest(t.Context(), record.Head.Manifest.Inputs[0].Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Bucket.Put(t.Context(), m.Files[0].Key, []byte("damaged")); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, e := range read[wire.ModelLine](t, w, "/v1/models/line").Items {
+		word := "can be used"
+		if e.Damage != "" {
+			word = fmt.Sprintf("damaged, %d components", e.Components)
+		}
+		got = append(got, e.Run+" "+word)
+	}
+	if diff := cmp.Diff([]string{"train-3 can be used", "train-2 damaged, 0 components", "train-1 can be used"}, got); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+	if got := do(t, apitest.New(t, nil), call{method: "GET", path: "/v1/models/line"}); got.status != 200 || got.body != `{"items":[]}` {
+		t.Errorf("before the first training: %d %s", got.status, got.body)
 	}
 }
 

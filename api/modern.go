@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -89,6 +90,7 @@ func (s *Server) addModern(api huma.API) {
 
 	huma.Register(api, answering[wire.DecisionList](api, read("/v1/decisions", "list-decisions", "What was decided, the newest first", "decisions")), s.listDecisions)
 	huma.Register(api, answering[wire.ModelList](api, read("/v1/models", "list-models", "What the trainer learned", "models", http.StatusNotFound)), s.listModels)
+	huma.Register(api, answering[wire.ModelLine](api, read("/v1/models/line", "list-accepted-models", "The trainings and rollbacks that made models the current ones, the newest first", "models")), s.listModelLine)
 	s.addModels(api)
 	huma.Register(api, read("/v1/accuracy", "get-accuracy", "How close the forecasts were", "models"), s.getAccuracy)
 	huma.Register(api, read("/v1/pipelines", "list-pipelines", "What can be run", "runs"), s.listPipelines)
@@ -477,6 +479,35 @@ func (s *Server) listModels(ctx context.Context, in *modelsInput) (*encoded, err
 		a.Body = []byte(`{"number":0,"items":[]}`)
 	}
 	return s.answer(in.Conditional, bytes.Clone(a.Body), modelsTag(a.Number)), nil
+}
+
+type modelLineInput struct {
+	wire.Conditional
+	wire.Page
+}
+
+func (s *Server) listModelLine(ctx context.Context, in *modelLineInput) (*encoded, error) {
+	asked := question("models")
+	below := uint64(0)
+	if err := decodeCursor(in.Cursor, asked, &below); err != nil {
+		return nil, fail(ctx, err)
+	}
+	entries, next, err := s.config.View.ModelLine(ctx, below, in.Limit)
+	if err != nil {
+		return nil, fail(ctx, err)
+	}
+	line := wire.ModelLine{Items: entries}
+	if entries == nil {
+		line.Items = []wire.ModelEntry{}
+	}
+	if next != 0 {
+		line.Next = encodeCursor(asked, next)
+	}
+	body, err := json.Marshal(line)
+	if err != nil {
+		return nil, fail(ctx, schemas.WithCode(schemas.CodeInternal, err))
+	}
+	return s.answer(in.Conditional, body, ""), nil
 }
 
 type accuracyInput struct{ wire.Page }

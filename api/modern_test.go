@@ -226,7 +226,7 @@ func TestCursorsBelongToTheirQuestion(t *testing.T) {
 	w.Fill(t, ids, 1, 3)
 	cursor := read[wire.ComponentList](t, w, "/v1/components?limit=1").Next
 	for _, path := range []string{
-		"/v1/components?service=shop&cursor=" + cursor, "/v1/decisions?cursor=" + cursor, "/v1/runs?cursor=" + cursor, "/v1/accuracy?cursor=" + cursor,
+		"/v1/components?service=shop&cursor=" + cursor, "/v1/decisions?cursor=" + cursor, "/v1/models/line?cursor=" + cursor, "/v1/runs?cursor=" + cursor, "/v1/accuracy?cursor=" + cursor,
 		"/v1/components?cursor=nonsense", "/v1/components?cursor=e30", "/v1/components?cursor=%00%ff",
 	} {
 		if got := do(t, w, call{method: "GET", path: path}); got.status != 400 || got.header.Get("Content-Type") != "application/problem+json" {
@@ -288,7 +288,7 @@ func TestStoreThatDoesNotAnswer(t *testing.T) {
 	ids := []schemas.ComponentID{web, db, pay}
 	w := apitest.New(t, ids)
 	w.Fill(t, ids, 1, 3)
-	paths := []string{"/v1/components", "/v1/components/shop/web", "/v1/forecasts/shop/web", "/v1/history/shop/web", "/v1/decisions", "/v1/models", "/v1/accuracy", "/v1/services"}
+	paths := []string{"/v1/components", "/v1/components/shop/web", "/v1/forecasts/shop/web", "/v1/history/shop/web", "/v1/decisions", "/v1/models", "/v1/models/line", "/v1/accuracy", "/v1/services"}
 	before := map[string]answer{}
 	for _, path := range paths {
 		before[path] = do(t, w, call{method: "GET", path: path})

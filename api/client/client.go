@@ -153,6 +153,12 @@ func (c *Client) Models(ctx context.Context) (*wire.ModelList, error) {
 	return get[wire.ModelList](ctx, c, "v1/models", nil)
 }
 
+// ModelLine returns the line of models, the newest entry first. An error is the last
+// thing that it yields.
+func (c *Client) ModelLine(ctx context.Context, q Query) iter.Seq2[wire.ModelEntry, error] {
+	return pages(ctx, c, "v1/models/line", q, func(p *wire.ModelLine) ([]wire.ModelEntry, string) { return p.Items, p.Next })
+}
+
 // Components returns components, page by page, in the order of their names. An error
 // is the last thing that it yields.
 func (c *Client) Components(ctx context.Context, q Query) iter.Seq2[wire.Component, error] {

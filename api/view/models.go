@@ -141,6 +141,109 @@ func (v *View) Models(ctx context.Context, number uint64) (Answer, bool, error) 
 	return Answer{}, false, err
 }
 
+// ModelEntry returns an entry of the line of models as it travels.
+func ModelEntry(r models.Record, s models.Summary) wire.ModelEntry {
+	e := wire.ModelEntry{
+		Number: r.Head.Number, Run: r.Run, From: r.Head.Manifest.From.UTC(), To: r.Head.Manifest.To.UTC(), CodeVersion: cmp.Or(s.CodeVersion, r.Head.Manifest.Writer),
+		Seed: s.Seed, Shards: len(r.Head.Manifest.Inputs), Networks: s.Networks, Components: s.Components, Examples: s.Examples, Steps: s.Steps,
+		Loss: s.Loss, BankLoss: s.BankLoss, RolledBackFrom: r.RolledBackFrom, Reason: r.Reason, Hold: r.Hold,
+	}
+	if !r.At.IsZero() {
+		at := r.At
+		e.At = &at
+	}
+	return e
+}
+
+// keptEntries bounds the entries of the line of models that are remembered.
+const keptEntries = 1000
+
+// modelLine remembers entries of the line of models that can be used: they never
+// change, and each is read from as many files as it has shards.
+type modelLine struct {
+	mu      sync.Mutex
+	entries map[uint64]wire.ModelEntry
+}
+
+func (l *modelLine) get(n uint64) (wire.ModelEntry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.entries[n]
+	return e, ok
+}
+
+func (l *modelLine) set(e wire.ModelEntry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.entries == nil || len(l.entries) >= keptEntries {
+		l.entries = map[uint64]wire.ModelEntry{}
+	}
+	l.entries[e.Number] = e
+}
+
+// ModelLine returns entries of the line of models, the newest first: at most limit,
+// below a number, 0 for all. Heads that are damaged are left out; entries whose models
+// are say so. Next is below what the next page begins, 0 where there is none.
+func (v *View) ModelLine(ctx context.Context, below uint64, limit int) (entries []wire.ModelEntry, next uint64, err error) {
+	current := v.current.Load().models.Number()
+	top := current
+	for { // what is newer cannot be used, or was not there a moment ago
+		_, err := v.asked.ReadHead(ctx, schemas.ModelsHead, top+1)
+		if err != nil && schemas.CodeOf(err) != schemas.CodeCorrupt {
+			break
+		}
+		top++
+	}
+	if below > 0 {
+		top = min(top, below-1)
+	}
+	for n := top; n > 0; n-- {
+		if len(entries) == limit {
+			return entries, n + 1, nil
+		}
+		e, ok := v.line.get(n)
+		if !ok {
+			e, err = v.modelEntry(ctx, n)
+			switch code := schemas.CodeOf(err); {
+			case code == schemas.CodeNotFound:
+				return entries, 0, nil // what lies below has been swept
+			case code == schemas.CodeCorrupt:
+				continue
+			case err != nil:
+				return nil, 0, err
+			}
+		}
+		e.Current = n == current
+		entries = append(entries, e)
+	}
+	return entries, 0, nil
+}
+
+// modelEntry reads an entry. What it returns an error for is the head alone, or that
+// the store does not answer.
+func (v *View) modelEntry(ctx context.Context, n uint64) (wire.ModelEntry, error) {
+	head, err := v.asked.ReadHead(ctx, schemas.ModelsHead, n)
+	if err != nil {
+		return wire.ModelEntry{}, err
+	}
+	var tally models.Tally
+	err = models.Scan(ctx, v.asked, head, func(s models.Shard) error {
+		tally.Add(s.Model)
+		return nil
+	})
+	e := ModelEntry(models.RecordOf(head), tally.Summary())
+	switch {
+	case err == nil:
+		v.line.set(e)
+	case schemas.CodeOf(err) == schemas.CodeUnavailable || ctx.Err() != nil:
+		return wire.ModelEntry{}, err
+	default: // what was added up before is not all
+		e = ModelEntry(models.RecordOf(head), models.Summary{})
+		e.Damage = err.Error()
+	}
+	return e, nil
+}
+
 // keptPoints is how many trainings back accuracy is shown.
 const keptPoints = 60
 

@@ -54,6 +54,7 @@ type View struct {
 	skip       map[schemas.Pipeline]uint64 // heads that could not be understood
 	rested     time.Time                   // when the past may be looked at again
 	accuracy   accuracyPoints
+	line       modelLine
 	realised   realised
 
 	mu    sync.Mutex

@@ -37,6 +37,37 @@ type ModelList struct {
 	Stale
 }
 
+// ModelEntry is an entry of the line of models: a training or a rollback that made
+// models the current ones.
+type ModelEntry struct {
+	Number         uint64     `json:"number" doc:"Number of the entry in the line of accepted models"`
+	Run            string     `json:"run" doc:"The run that trained them"`
+	Current        bool       `json:"current" doc:"Forecasts are made with them"`
+	From           time.Time  `json:"from" doc:"Begin of the data that they learned from"`
+	To             time.Time  `json:"to" doc:"End of that data"`
+	CodeVersion    string     `json:"codeVersion" doc:"Version of the program that trained them"`
+	Seed           uint64     `json:"seed"`
+	Shards         int        `json:"shards"`
+	Networks       int        `json:"networks" doc:"Shards whose network was accepted"`
+	Components     int        `json:"components" doc:"Components that they were judged on"`
+	Examples       int        `json:"examples"`
+	Steps          int        `json:"steps" doc:"Steps of the training"`
+	Loss           *float64   `json:"loss,omitempty" doc:"Mean pinball loss of the networks over the newest day, which they were not trained on, in units of the bank's mean absolute error"`
+	BankLoss       *float64   `json:"bankLoss,omitempty" doc:"The same of the bank alone"`
+	RolledBackFrom string     `json:"rolledBackFrom,omitempty" doc:"The run whose models this entry took out of service; absent where a training made it"`
+	Reason         string     `json:"reason,omitempty" doc:"Why they were rolled back"`
+	At             *time.Time `json:"at,omitempty" doc:"When somebody asked for the rollback"`
+	Hold           bool       `json:"hold,omitempty" doc:"Trainings do not replace them"`
+	Damage         string     `json:"damage,omitempty" doc:"Why they cannot be used"`
+}
+
+// ModelLine is a page of the line of models, the newest entry first.
+type ModelLine struct {
+	Items []ModelEntry `json:"items" nullable:"false"`
+	Next  string       `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
+	Stale
+}
+
 // Rollback asks for earlier models to be the current ones again.
 type Rollback struct {
 	Model  string `json:"model" minLength:"1" maxLength:"100" doc:"The run that trained them, or the number of their entry" example:"train-20260310t000000z"`

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/self-scaling/self-scaling/api/rollback"
+	"github.com/self-scaling/self-scaling/api/view"
 	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/answer"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
@@ -24,66 +25,13 @@ import (
 	"github.com/self-scaling/self-scaling/workflows/artifact"
 )
 
-// entry is one record as it is shown.
-type entry struct {
-	Number  uint64 `json:"number"`
-	Run     string `json:"run"`
-	Current bool   `json:"current"`
-	// From and To bound the usage that was learned from.
-	From        time.Time `json:"from"`
-	To          time.Time `json:"to"`
-	CodeVersion string    `json:"codeVersion"`
-	Seed        uint64    `json:"seed"`
-	Shards      int       `json:"shards"`
-	Networks    int       `json:"networks"` // shards whose network was accepted
-	Components  int       `json:"components"`
-	Examples    int       `json:"examples"`
-	Steps       int       `json:"steps"`
-	// Loss and BankLoss are means over the shards, by the number of examples.
-	Loss     *float64 `json:"loss,omitempty"`
-	BankLoss *float64 `json:"bankLoss,omitempty"`
-
-	RolledBackFrom string     `json:"rolledBackFrom,omitempty"`
-	Reason         string     `json:"reason,omitempty"`
-	At             *time.Time `json:"at,omitempty"`
-	Hold           bool       `json:"hold,omitempty"`
-	// Damage says why the models of this record cannot be used.
-	Damage string `json:"damage,omitempty"`
-}
-
 // newEntry sums up a record and its models.
-func newEntry(r models.Record, trained []models.Trained) entry {
-	e := entry{
-		Number: r.Head.Number, Run: r.Run, From: r.Head.Manifest.From, To: r.Head.Manifest.To, CodeVersion: r.Head.Manifest.Writer,
-		Shards: len(r.Head.Manifest.Inputs), RolledBackFrom: r.RolledBackFrom, Reason: r.Reason, Hold: r.Hold,
-	}
-	if !r.At.IsZero() {
-		e.At = &r.At
-	}
-	components := map[schemas.ComponentID]bool{}
-	var loss, bankLoss, weight float64
+func newEntry(r models.Record, trained []models.Trained) wire.ModelEntry {
+	var tally models.Tally
 	for _, t := range trained {
-		m := t.Model
-		e.CodeVersion, e.Seed = m.CodeVersion, m.Seed
-		e.Examples += m.Examples
-		e.Steps += m.Steps
-		if t.Weights != nil {
-			e.Networks++
-		}
-		if m.Loss != nil && m.BankLoss != nil {
-			w := float64(max(1, m.Examples))
-			loss, bankLoss, weight = loss+w**m.Loss, bankLoss+w**m.BankLoss, weight+w
-		}
-		for _, s := range m.Scores {
-			components[s.Component] = true
-		}
+		tally.Add(t.Model)
 	}
-	e.Components = len(components)
-	if weight > 0 {
-		loss, bankLoss = loss/weight, bankLoss/weight
-		e.Loss, e.BankLoss = &loss, &bankLoss
-	}
-	return e
+	return view.ModelEntry(r, tally.Summary())
 }
 
 // standing is how one forecaster did in one part of the next day.
@@ -97,13 +45,13 @@ type standing struct {
 
 // detail is all that is known of one model.
 type detail struct {
-	entry
+	wire.ModelEntry
 	Models    []schemas.Model `json:"models"` // by shard, without the scores of each series
 	Standings []standing      `json:"standings"`
 }
 
 func newDetail(r models.Record, trained []models.Trained) detail {
-	d := detail{entry: newEntry(r, trained)}
+	d := detail{ModelEntry: newEntry(r, trained)}
 	for _, s := range models.Standings(trained) {
 		d.Standings = append(d.Standings, standing{s.Forecaster, fmt.Sprintf("%d-%d", s.Band.First, s.Band.Last), s.RelLoss, s.RelMAE, s.Series})
 	}
@@ -122,7 +70,7 @@ func List(ctx context.Context, o cli.ModelsOptions, c cli.Console) error {
 		return err
 	}
 	defer store.Close()
-	var entries []entry
+	var entries []wire.ModelEntry
 	current := false
 	for r, err := range models.Line(ctx, store.Store) {
 		if err != nil {
@@ -163,7 +111,7 @@ func List(ctx context.Context, o cli.ModelsOptions, c cli.Console) error {
 }
 
 // note says in short what is special about a record.
-func note(e entry) string {
+func note(e wire.ModelEntry) string {
 	var said []string
 	if e.RolledBackFrom != "" {
 		said = append(said, "rolled back from "+e.RolledBackFrom)
@@ -261,7 +209,7 @@ func sideBySide(w io.Writer, all ...detail) error {
 		t.Row(cells...)
 	}
 	row("record", func(d *detail) string { return strconv.FormatUint(d.Number, 10) })
-	row("learned from", func(d *detail) string { return days(d.entry) })
+	row("learned from", func(d *detail) string { return days(d.ModelEntry) })
 	row("components", func(d *detail) string { return strconv.Itoa(d.Components) })
 	row("examples", func(d *detail) string { return strconv.Itoa(d.Examples) })
 	row("training steps", func(d *detail) string { return strconv.Itoa(d.Steps) })
@@ -272,7 +220,7 @@ func sideBySide(w io.Writer, all ...detail) error {
 	row("seed", func(d *detail) string { return strconv.FormatUint(d.Seed, 10) })
 	row("data", func(d *detail) string { return sums(d, func(m *schemas.Model) string { return m.DatasetSum }) })
 	row("weights", func(d *detail) string { return sums(d, func(m *schemas.Model) string { return m.WeightsSum }) })
-	row("note", func(d *detail) string { return note(d.entry) })
+	row("note", func(d *detail) string { return note(d.ModelEntry) })
 	if _, err := t.WriteTo(w); err != nil {
 		return err
 	}
@@ -382,7 +330,7 @@ func tell(w io.Writer, o cli.RollbackOptions, done wire.RolledBack) error {
 	return err
 }
 
-func days(e entry) string {
+func days(e wire.ModelEntry) string {
 	return e.From.UTC().Format(time.DateOnly) + " to " + e.To.UTC().Format(time.DateOnly)
 }
 
