@@ -126,10 +126,11 @@ var linked = map[string][]string{
 	"github.com/minio/":      {"cmd/collector", "cmd/dataset", "cmd/trainer", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
 	"k8s.io/client-go/":      {"cmd/collector", "cmd/inference", "cmd/controller", "cmd/api", "cmd/selfscale"},
 	// The types of everything, see controller/cluster/clientset: not for the steps.
-	"k8s.io/client-go/kubernetes/":        {"cmd/controller", "cmd/api", "cmd/selfscale"},
-	"github.com/argoproj/":                {"cmd/controller", "cmd/api"},
-	"gonum.org/v1/plot/":                  {"cmd/selfscale"},
-	"go.opentelemetry.io/otel/exporters/": {"cmd/api", "cmd/selfscale"},
+	"k8s.io/client-go/kubernetes/": {"cmd/controller", "cmd/api", "cmd/selfscale"},
+	"github.com/argoproj/":         {"cmd/controller", "cmd/api"},
+	"gonum.org/v1/plot/":           {"cmd/selfscale"},
+	// Who starts runs, and the steps, which belong to the trace of their run.
+	"go.opentelemetry.io/otel/exporters/": {"cmd/api", "cmd/selfscale", "cmd/controller", "cmd/collector", "cmd/dataset", "cmd/trainer", "cmd/inference"},
 }
 
 // pkg is what is used of go list's answer.

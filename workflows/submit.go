@@ -52,7 +52,15 @@ type Request struct {
 	RunID string
 	// Parameters gives values for the pipeline's parameters.
 	Parameters map[string]string
+	// Trace is the W3C trace context that the run's steps belong to, as in the
+	// header traceparent; "" where nobody traces. It is no part of what is asked
+	// for: requests that differ in it alone are the same, and the first one's holds.
+	Trace string
 }
+
+// TraceVariable is the variable of a step's environment that holds the trace context
+// of its run. A run without one leaves it out, or empty.
+const TraceVariable = "TRACEPARENT"
 
 // Resolve returns the pipeline that is asked for and the values of its
 // parameters. It returns schemas.CodeInvalidConfig for a malformed run-id, and

@@ -21,6 +21,7 @@ import (
 	"github.com/self-scaling/self-scaling/api/wire"
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterservices"
 	"github.com/self-scaling/self-scaling/cmd/internal/engine"
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/controller/installation"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
@@ -36,7 +37,7 @@ var drivers = artifact.Drivers{"file": filebucket.Open, "s3": s3bucket.Open}
 // assemble puts the server together: the cluster, the store and what starts runs. It
 // makes no request, so that the server is there before any of them. Close is to be
 // called at the end.
-func assemble(ctx context.Context, o *options, at net.Addr, registry *prometheus.Registry, log *slog.Logger) (_ *api.Server, closeAll func(), err error) {
+func assemble(ctx context.Context, o *options, at net.Addr, registry *prometheus.Registry, runs *tracing.Runs, log *slog.Logger) (_ *api.Server, closeAll func(), err error) {
 	var closers []func() error
 	closeAll = func() {
 		for i := range closers {
@@ -86,7 +87,7 @@ func assemble(ctx context.Context, o *options, at net.Addr, registry *prometheus
 	}
 	services := clusterservices.New(client, o.Namespace, clusterservices.Options{Scope: scope, Log: log})
 	c := api.Config{
-		View: shown, Services: services, TrainValues: services, Submitter: e.Submitter, Pipelines: workflows.Pipelines(),
+		View: shown, Services: services, TrainValues: services, Submitter: runs.Submitter(e.Submitter), Pipelines: workflows.Pipelines(),
 		Records: records{record.NewReader(store)}, Sweep: sweep(o.store, drivers), Rollback: rollBack(o.store, drivers), Workflow: link(o, config), Page: web.Handler(""),
 		Name: "self-scaling", Version: programVersion(), Limits: api.Limits{Reads: o.reads, Writes: o.writes}, Metrics: registry, Log: log,
 	}

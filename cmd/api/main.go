@@ -160,7 +160,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer listeners.close()
-	server, closeAll, err := assemble(ctx, &o, listeners.api.Listener.Addr(), registry, log)
+	server, closeAll, err := assemble(ctx, &o, listeners.api.Listener.Addr(), registry, tracer.Runs(), log)
 	if err != nil {
 		return err
 	}

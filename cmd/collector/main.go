@@ -10,6 +10,7 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/internal/clusterflags"
 	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/controller/cluster/prometheus"
 	"github.com/self-scaling/self-scaling/controller/cluster/usage"
 	"github.com/self-scaling/self-scaling/jobs"
@@ -87,7 +88,7 @@ func program() jobs.Program {
 			f.DurationVar(&s.options.Backfill, "backfill", 0, "how far back from -now to read (default: what the table lacks; of a file, all)")
 			f.DurationVar(&s.options.Retention, "retention", samples.DefaultRetention, "how long samples are kept")
 		},
-		Step: s.step,
+		Step: tracing.Step("collector", s.step),
 	}
 }
 

@@ -37,7 +37,8 @@ const help = `controller: keep an installation of self-scaling going
 It finds components and gives new services a policy in mode Shadow, starts the
 pipelines that are due, watches runs, keeps the status of ScalingPolicies, and gives
 floors back that have expired. Of several replicas one leads, by a Lease; all of them
-read usage every minute, unless the installation names a Prometheus server.
+read usage every minute, unless the installation names a Prometheus server. Runs are
+traced by OpenTelemetry where OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
 Usage:
   controller [flags]            run until SIGTERM

@@ -25,6 +25,7 @@ import (
 	"github.com/self-scaling/self-scaling/api/listen"
 	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/engine"
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/controller"
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/lead"
@@ -68,7 +69,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if s.store == "" || s.scope.Namespace == "" {
 		return schemas.Errorf(schemas.CodeInvalidConfig, "flags -store and -namespace must be given")
 	}
-	p, err := s.newProgram(log)
+	tracer, err := tracing.Start(ctx, "self-scaling-controller", programVersion(), log)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := tracer.Close(); err != nil {
+			log.Warn("traces are lost", "error", err)
+		}
+	}()
+	p, err := s.newProgram(tracer.Runs(), log)
 	if err != nil {
 		return err
 	}
@@ -95,7 +105,7 @@ type program struct {
 	store *artifact.Store
 }
 
-func (s settings) newProgram(log *slog.Logger) (*program, error) {
+func (s settings) newProgram(runs *tracing.Runs, log *slog.Logger) (*program, error) {
 	install, err := installation.Read(s.config)
 	if err != nil {
 		return nil, err
@@ -136,7 +146,7 @@ func (s settings) newProgram(log *slog.Logger) (*program, error) {
 		return nil, err
 	}
 	p.loop = controller.Config{
-		Cluster: p.watched, Runs: p.engine.Submitter, Pipelines: workflows.Pipelines(), Store: p.openStore,
+		Cluster: p.watched, Runs: runs.Submitter(p.engine.Submitter), Pipelines: workflows.Pipelines(), Store: p.openStore,
 		Plans: plans, Suspended: p.engine.Suspended,
 		Backfill: time.Duration(install.Backfill),
 		Training: controller.Training{

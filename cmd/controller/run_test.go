@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/controller/cluster"
 	"github.com/self-scaling/self-scaling/controller/cluster/clustertest"
 	"github.com/self-scaling/self-scaling/test/programlog"
@@ -102,7 +103,7 @@ func (s *site) start(identity, store string) *replica {
 	s.Setenv("POD_NAME", identity)
 	x := settings{config: filepath.Join(s.dir, "installation.yaml"), store: store, listen: r.probes, metricsListen: r.metrics}
 	x.scope.Namespace = "scaling"
-	p, err := x.newProgram(slog.New(slog.NewTextHandler(r.log, nil)))
+	p, err := x.newProgram(&tracing.Runs{}, slog.New(slog.NewTextHandler(r.log, nil)))
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/dataset"
@@ -48,11 +49,11 @@ func program() jobs.Program {
 			f.StringVar(&opts.RunFile, "run-file", "", "`file` to write the run-id to, for the steps that take the shards up")
 			f.StringVar(&opts.ShardsFile, "shards-file", "", "`file` to write the list of shard ids to")
 		},
-		Step: func(ctx context.Context, env jobs.Env) (err error) {
+		Step: tracing.Step("dataset", func(ctx context.Context, env jobs.Env) (err error) {
 			if opts.Days, err = trainvalues.HistoryDays(opts.Days, dataset.DefaultDays); err != nil {
 				return err
 			}
 			return dataset.New(opts)(ctx, env)
-		},
+		}),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/internal/command"
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/controller/framework"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
@@ -86,7 +87,7 @@ func program() jobs.Program {
 			s.calendars.Register(f)
 			f.IntVar(&s.days, "days", 0, "`days` of history that forecasts look back on (default: $TRAIN_HISTORY_DAYS, else 28)")
 		},
-		Step: s.step,
+		Step: tracing.Step("inference", s.step),
 	}
 }
 

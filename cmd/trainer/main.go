@@ -9,6 +9,7 @@ import (
 
 	"github.com/self-scaling/self-scaling/cmd/internal/memory"
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
+	"github.com/self-scaling/self-scaling/cmd/internal/tracing"
 	"github.com/self-scaling/self-scaling/cmd/internal/trainvalues"
 	"github.com/self-scaling/self-scaling/jobs"
 	"github.com/self-scaling/self-scaling/jobs/trainer"
@@ -62,7 +63,7 @@ func program() jobs.Program {
 			calendars.Register(f)
 			f.Uint64Var(&c.Options.Fit.Seed, "seed", c.Options.Fit.Seed, "seed of the training; the same data and seed give the same model")
 		},
-		Step: func(ctx context.Context, env jobs.Env) error {
+		Step: tracing.Step("trainer", func(ctx context.Context, env jobs.Env) error {
 			future, err := trainvalues.FutureDays()
 			if err != nil {
 				return err
@@ -72,6 +73,6 @@ func program() jobs.Program {
 			}
 			c.Options.Horizon = cmp.Or(horizon, future*schemas.StepsPerDay(schemas.DefaultStep), c.Options.Horizon)
 			return trainer.New(c)(ctx, env)
-		},
+		}),
 	}
 }

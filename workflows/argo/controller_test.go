@@ -403,6 +403,17 @@ func (r *run) event(template *wfv1.Template, item string, attempt int) workflows
 		}
 		e.Flags = append(e.Flags, arg)
 	}
+	for _, v := range template.Container.Env {
+		if v.Name != workflows.TraceVariable {
+			continue
+		}
+		name := strings.TrimSuffix(strings.TrimPrefix(v.Value, "{{workflow.parameters."), "}}")
+		for _, of := range []wfv1.Arguments{r.template.Spec.Arguments, r.workflow.Spec.Arguments} { // the run's own last
+			if p := of.GetParameterByName(name); p != nil {
+				e.Trace = p.Value.String()
+			}
+		}
+	}
 	return e
 }
 

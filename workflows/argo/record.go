@@ -37,7 +37,7 @@ func record(w *wfv1.Workflow, pipelines map[string]*workflows.Pipeline) workflow
 	p := pipelines[r.Pipeline]
 	for _, a := range w.Spec.Arguments.Parameters {
 		known := p == nil || slices.ContainsFunc(p.Parameters, func(x workflows.Parameter) bool { return x.Name == a.Name })
-		if known && a.Name != runIDParameter && a.Value != nil && *a.Value != "" {
+		if known && a.Name != runIDParameter && a.Name != traceParameter && a.Value != nil && *a.Value != "" {
 			r.Parameters[a.Name] = a.Value.String()
 		}
 	}

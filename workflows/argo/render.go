@@ -51,6 +51,7 @@ const (
 
 	runIDParameter    = "run-id"
 	logLevelParameter = "log-level"
+	traceParameter    = "traceparent"
 	nowParameter      = "now"
 	shardsParameter   = "shards" // output of a step that is fanned out over
 	shardParameter    = "shard"  // input of a step that fans out
@@ -273,6 +274,9 @@ func (r renderer) arguments() wfv1.Arguments {
 	params = append(params, wfv1.Parameter{
 		Name: logLevelParameter, Value: anyString("info"), Description: anyString("least level that the steps log"),
 		Enum: []wfv1.AnyString{"debug", "info", "warn", "error"},
+	}, wfv1.Parameter{
+		Name: traceParameter, Value: anyString(""),
+		Description: anyString("W3C trace context that the steps belong to, where their traces are collected. Empty: a trace for each step"),
 	})
 	return wfv1.Arguments{Parameters: params}
 }
@@ -313,6 +317,7 @@ func (r renderer) step(s *workflows.Step) wfv1.Template {
 	t := r.container(s.Name, s.JobName(), job, r.args(s, job))
 	t.Metadata.Annotations = map[string]string{annotationProgress: "0/1"}
 	t.RetryStrategy = r.retry(s.Attempts)
+	t.Container.Env = append(slices.Clip(t.Container.Env), corev1.EnvVar{Name: workflows.TraceVariable, Value: "{{workflow.parameters." + traceParameter + "}}"})
 	if s.FanOut != "" {
 		t.Inputs.Parameters = []wfv1.Parameter{{Name: shardParameter}}
 		// Argo ends a node in an error whose name has anything but letters, digits,

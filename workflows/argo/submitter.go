@@ -97,7 +97,7 @@ func (s *Submitter) Submit(ctx context.Context, r workflows.Request) (workflows.
 	if err != nil {
 		return workflows.Run{}, err
 	}
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s.workflow(p, r.RunID, parameters))
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(s.workflow(p, &r, parameters))
 	if err != nil {
 		return workflows.Run{}, schemas.Errorf(schemas.CodeInternal, "run %s: encode Workflow: %w", r.RunID, err)
 	}
@@ -125,15 +125,18 @@ func (s *Submitter) Submit(ctx context.Context, r workflows.Request) (workflows.
 }
 
 // workflow is what every way to start a run makes: a reference and arguments.
-func (s *Submitter) workflow(p *workflows.Pipeline, runID string, parameters map[string]string) *wfv1.Workflow {
-	arguments := []wfv1.Parameter{{Name: runIDParameter, Value: anyString(runID)}}
+func (s *Submitter) workflow(p *workflows.Pipeline, q *workflows.Request, parameters map[string]string) *wfv1.Workflow {
+	arguments := []wfv1.Parameter{{Name: runIDParameter, Value: anyString(q.RunID)}}
+	if q.Trace != "" {
+		arguments = append(arguments, wfv1.Parameter{Name: traceParameter, Value: anyString(q.Trace)})
+	}
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {
 		arguments = append(arguments, wfv1.Parameter{Name: name, Value: anyString(parameters[name])})
 	}
 	return &wfv1.Workflow{
 		TypeMeta: metav1.TypeMeta{APIVersion: apiVersion, Kind: "Workflow"},
 		ObjectMeta: metav1.ObjectMeta{
-			Name: WorkflowName(runID), Namespace: s.config.Namespace, Labels: s.options.labels(p.Name),
+			Name: WorkflowName(q.RunID), Namespace: s.config.Namespace, Labels: s.options.labels(p.Name),
 			Annotations: map[string]string{annotationSubmitted: s.config.Clock.Now().UTC().Format(time.RFC3339Nano)},
 		},
 		Spec: wfv1.WorkflowSpec{

@@ -236,5 +236,10 @@ func (c *cluster) event(j *batchv1.Job, i, attempt int) workflowstest.Event {
 			e.Flags = append(e.Flags, arg)
 		}
 	}
+	for _, v := range main.Env {
+		if v.Name == workflows.TraceVariable {
+			e.Trace = v.Value
+		}
+	}
 	return e
 }

@@ -79,6 +79,10 @@ func (c *Config) job(owner *corev1.ConfigMap, p *workflows.Pipeline, s *workflow
 		args = append(args, "-"+now+"="+owner.CreationTimestamp.UTC().Format(time.RFC3339))
 	}
 	args = append(args, p.Flags(s, parameters)...)
+	env := c.Env
+	if trace := owner.Annotations[annotationTrace]; trace != "" {
+		env = append(slices.Clip(env), corev1.EnvVar{Name: workflows.TraceVariable, Value: trace})
+	}
 	pod := corev1.PodSpec{
 		RestartPolicy:      corev1.RestartPolicyNever, // or the exit code would be lost
 		ServiceAccountName: program.ServiceAccount,
@@ -93,7 +97,7 @@ func (c *Config) job(owner *corev1.ConfigMap, p *workflows.Pipeline, s *workflow
 		Volumes: append([]corev1.Volume{{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}, c.Volumes...),
 		Containers: []corev1.Container{{
 			Name: container, Image: program.Image, ImagePullPolicy: program.ImagePullPolicy,
-			Command: []string{"/bin/" + s.JobName()}, Args: args, Env: c.Env, EnvFrom: c.EnvFrom, Resources: program.Resources,
+			Command: []string{"/bin/" + s.JobName()}, Args: args, Env: env, EnvFrom: c.EnvFrom, Resources: program.Resources,
 			VolumeMounts: append([]corev1.VolumeMount{{Name: "tmp", MountPath: "/tmp"}}, c.VolumeMounts...),
 			SecurityContext: &corev1.SecurityContext{
 				AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),

@@ -32,6 +32,9 @@ const (
 // of one second, and nothing else.
 const annotationSubmitted = "self-scaling.github.io/submitted"
 
+// annotationTrace is the trace context that a run's steps belong to.
+const annotationTrace = "self-scaling.github.io/traceparent"
+
 // Submitter implements [workflows.Submitter]. It keeps no state.
 type Submitter struct {
 	config    Config
@@ -69,10 +72,13 @@ func (s *Submitter) Submit(ctx context.Context, r workflows.Request) (workflows.
 		return workflows.Run{}, schemas.Errorf(schemas.CodeInternal, "run %s: encode record: %w", r.RunID, err)
 	}
 	name := runName(r.RunID)
+	annotations := map[string]string{annotationSubmitted: s.config.Clock.Now().UTC().Format(time.RFC3339Nano)}
+	if r.Trace != "" {
+		annotations[annotationTrace] = r.Trace
+	}
 	created, err := s.configMaps().Create(ctx, &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: name, Namespace: s.config.Namespace, Labels: s.config.labels(p.Name, name),
-			Annotations: map[string]string{annotationSubmitted: s.config.Clock.Now().UTC().Format(time.RFC3339Nano)},
+			Name: name, Namespace: s.config.Namespace, Labels: s.config.labels(p.Name, name), Annotations: annotations,
 		},
 		Data: map[string]string{recordKey: string(data)},
 	}, metav1.CreateOptions{FieldManager: partOf})

@@ -59,6 +59,8 @@ type Args struct {
 	// Flags are the step's own flags and after them those of the run's parameters
 	// that concern it, in the order of their names, as in -name=value.
 	Flags []string
+	// Trace is that of the run's [workflows.Request].
+	Trace string
 	// Progress tells how much is done. Total is 0 where it is not known.
 	Progress func(done, total int)
 	// SetShards names the shards over which later steps fan out. A step that
@@ -200,7 +202,7 @@ func (s *Submitter) Submit(ctx context.Context, r workflows.Request) (workflows.
 	if n := len(s.pending[p.Name]); n >= s.config.MaxPending {
 		return workflows.Run{}, schemas.Errorf(schemas.CodeUnavailable, "run %s: at most %d runs of pipeline %s may wait, and %d do", r.RunID, s.config.MaxPending, p.Name, n)
 	}
-	x := newRun(s, p, r.RunID, parameters)
+	x := newRun(s, p, &r, parameters)
 	s.runs[x.id] = x
 	s.order = append(s.order, x)
 	s.pending[p.Name] = append(s.pending[p.Name], x)

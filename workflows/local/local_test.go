@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestConformance(t *testing.T) {
 	workflowstest.Run(t, func(t *testing.T, w *workflowstest.World) workflows.Submitter {
 		job := func(ctx context.Context, a local.Args) error {
-			return w.Execute(ctx, workflowstest.Event{Run: a.RunID, Step: a.Step, Shard: a.Shard, Attempt: a.Attempt, Flags: a.Flags}, a.SetShards)
+			return w.Execute(ctx, workflowstest.Event{Run: a.RunID, Step: a.Step, Shard: a.Shard, Attempt: a.Attempt, Flags: a.Flags, Trace: a.Trace}, a.SetShards)
 		}
 		return open(t, local.Config{Jobs: jobs(w.Pipelines, job), Pipelines: w.Pipelines, Backoff: time.Nanosecond, Parallelism: 4, Recorder: w})
 	})

@@ -18,6 +18,7 @@ type run struct {
 	id       string
 	pipeline *workflows.Pipeline
 	values   map[string]string // of the parameters
+	trace    string
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -31,11 +32,11 @@ type run struct {
 	shards    map[string][]string // by step; present once the step has named them
 }
 
-func newRun(s *Submitter, p *workflows.Pipeline, id string, parameters map[string]string) *run {
-	x := &run{s: s, id: id, pipeline: p, values: parameters, done: make(chan struct{}), shards: map[string][]string{}}
+func newRun(s *Submitter, p *workflows.Pipeline, q *workflows.Request, parameters map[string]string) *run {
+	x := &run{s: s, id: q.RunID, pipeline: p, values: parameters, trace: q.Trace, done: make(chan struct{}), shards: map[string][]string{}}
 	x.ctx, x.cancel = context.WithCancel(s.ctx)
 	x.record = workflows.Run{
-		ID:         id,
+		ID:         q.RunID,
 		Pipeline:   p.Name,
 		Parameters: parameters,
 		Phase:      workflows.Pending,
@@ -273,6 +274,7 @@ func (x *run) attempt(step *workflows.Step, shard string, attempt int) (err erro
 		Step:    step.Name,
 		Shard:   shard,
 		Attempt: attempt,
+		Trace:   x.trace,
 		Flags:   slices.Concat(step.Args, x.pipeline.Flags(step, x.values)),
 		Progress: func(done, total int) {
 			x.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -38,6 +39,7 @@ func Run(t *testing.T, newSubmitter New) {
 		{"a request that cannot be right is refused", testRefused},
 		{"an unknown run-id is not found", testNotFound},
 		{"parameters reach the steps that they concern", testParameters},
+		{"steps are told the trace that their run belongs to", testTrace},
 		{"runs of one pipeline wait for each other in order", testOverlap},
 		{"runs of different pipelines do not wait for each other", testIndependence},
 		{"a running run can be stopped", testStopRunning},
@@ -363,6 +365,44 @@ func testRecord(t *testing.T, newSubmitter New) {
 		if r.Pipeline != want.Pipeline || r.Phase != want.Phase || !maps.Equal(r.Parameters, want.Parameters) || r.Finished == nil {
 			t.Errorf("the record of run %s is %+v, want %+v with a time at which it ended", want.ID, r, want)
 		}
+	}
+}
+
+func testTrace(t *testing.T, newSubmitter New) {
+	w := &World{Pipelines: []workflows.Pipeline{diamond(), fan()}, Behaviours: map[string]Behaviour{"split": {Shards: []string{"x", "y"}}, "a": {Exits: []int{workflows.ExitTemporary, workflows.ExitOK}}}}
+	s := newSubmitter(t, w)
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	ask := func(pipeline, run, trace string) workflows.Run {
+		r, err := s.Submit(t.Context(), workflows.Request{Pipeline: pipeline, RunID: run, Trace: trace})
+		if err != nil {
+			t.Fatalf("Submit(%s, %s): %v", pipeline, run, err)
+		}
+		return r
+	}
+	ask("diamond", "traced", trace)
+	// Who asks again asks for the same run, with another trace or with none.
+	ask("diamond", "traced", "")
+	if r := ask("diamond", "traced", strings.Replace(trace, "0af7", "0af8", 1)); len(r.Parameters) != 1 || r.Parameters["scope"] != "all" {
+		t.Errorf("the record has the parameters %v, want those of the pipeline alone", r.Parameters)
+	}
+	ask("fan", "fanned", trace)
+	wait(t, s, "traced")
+	wait(t, s, "fanned")
+	ask("diamond", "untraced", "")
+	wait(t, s, "untraced")
+	n := 0
+	for _, e := range w.Events() {
+		want := trace
+		if e.Run == "untraced" {
+			want = ""
+		}
+		if e.Trace != want {
+			t.Errorf("attempt %d of step %s%s of run %s belongs to trace %q, want %q", e.Attempt, e.Step, e.Shard, e.Run, e.Trace, want)
+		}
+		n++
+	}
+	if n < 24 {
+		t.Errorf("only %d events were looked at", n)
 	}
 }
 

@@ -44,6 +44,7 @@ type Event struct {
 	Run, Step, Shard string
 	Attempt          int
 	Flags            []string
+	Trace            string
 	End              bool
 }
 

@@ -5,20 +5,16 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
-	"k8s.io/utils/lru"
 
 	"github.com/self-scaling/self-scaling/workflows"
 )
 
-// keptRuns bounds the runs of which is known what asked for them.
-const keptRuns = 500
-
-// Runs traces the steps of runs in this process, as parts of the traces of the requests
-// that asked for the runs.
+// Runs traces runs: who asks for one tells its steps, wherever they run, which trace
+// they belong to.
 type Runs struct {
-	tracer  trace.Tracer // nil where nothing is traced
-	parents *lru.Cache   // of trace.SpanContext by run-id
+	tracer trace.Tracer // nil where nothing is traced
 }
 
 // Runs returns what traces runs.
@@ -26,10 +22,11 @@ func (t *Tracer) Runs() *Runs {
 	if t.provider == nil {
 		return &Runs{}
 	}
-	return &Runs{t.provider.Tracer("github.com/self-scaling/self-scaling"), lru.New(keptRuns)}
+	return &Runs{t.provider.Tracer("github.com/self-scaling/self-scaling")}
 }
 
-// Submitter returns a submitter that remembers which request asked for a run first.
+// Submitter returns a submitter whose runs are parts of the traces of the requests
+// that ask for them. A run that no request asks for has a trace of its own.
 func (r *Runs) Submitter(s workflows.Submitter) workflows.Submitter {
 	if r.tracer == nil {
 		return s
@@ -43,34 +40,46 @@ type submitter struct {
 }
 
 // Submit implements [workflows.Submitter].
-func (s *submitter) Submit(ctx context.Context, q workflows.Request) (workflows.Run, error) {
-	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() {
-		// Before it is submitted: its first step may begin before Submit returns.
-		if _, known := s.runs.parents.Get(q.RunID); !known {
-			s.runs.parents.Add(q.RunID, parent)
+func (s *submitter) Submit(ctx context.Context, q workflows.Request) (run workflows.Run, err error) {
+	if q.Trace == "" {
+		if !trace.SpanContextFromContext(ctx).IsValid() {
+			var span trace.Span
+			ctx, span = s.runs.tracer.Start(ctx, "run "+q.Pipeline, trace.WithAttributes(attribute.String("selfscaling.run", q.RunID)))
+			defer func() { end(span, err) }()
 		}
+		q.Trace = written(ctx)
 	}
 	return s.Submitter.Submit(ctx, q)
 }
 
-// Step begins the span of a step, and returns what ends it. A run that no request has
-// asked for, as one of a schedule, is a trace for each of its steps.
-func (r *Runs) Step(ctx context.Context, run, step, shard string) (context.Context, func(error)) {
+// header is the W3C form of a trace context, in which it travels.
+const header = "traceparent"
+
+func written(ctx context.Context) string {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(ctx, carrier)
+	return carrier[header]
+}
+
+// Step begins the span of a step and returns what ends it. The span belongs to the
+// trace that was written down for the run; without one, or one that cannot be read, it
+// is a trace for itself.
+func (r *Runs) Step(ctx context.Context, traceparent, run, step, shard string) (context.Context, func(error)) {
 	if r.tracer == nil {
 		return ctx, func(error) {}
 	}
-	if parent, ok := r.parents.Get(run); ok {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, parent.(trace.SpanContext))
-	}
+	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{header: traceparent})
 	about := []attribute.KeyValue{attribute.String("selfscaling.run", run), attribute.String("selfscaling.step", step)}
 	if shard != "" {
 		about = append(about, attribute.String("selfscaling.shard", shard))
 	}
 	ctx, span := r.tracer.Start(ctx, "step "+step, trace.WithAttributes(about...))
-	return ctx, func(err error) {
-		if err != nil {
-			span.SetStatus(codes.Error, err.Error())
-		}
-		span.End()
+	return ctx, func(err error) { end(span, err) }
+}
+
+func end(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
 	}
+	span.End()
 }

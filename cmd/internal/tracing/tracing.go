@@ -1,5 +1,5 @@
-// Package tracing sends traces of HTTP requests by OpenTelemetry, where the environment
-// says where to. Where it does not, nothing is started and nothing is sent.
+// Package tracing sends traces of HTTP requests, runs and steps by OpenTelemetry, where
+// the environment says where to. Where it does not, nothing is started and nothing is sent.
 //
 // The variables are OpenTelemetry's own: OTEL_EXPORTER_OTLP_ENDPOINT or
 // OTEL_EXPORTER_OTLP_TRACES_ENDPOINT turn tracing on, and OTEL_SDK_DISABLED,
@@ -36,7 +36,7 @@ const protocol = "http/protobuf"
 // last is how long the spans that are left may take to be sent at the end.
 const last = 5 * time.Second
 
-// Tracer traces requests. Its zero value traces nothing.
+// Tracer traces requests and runs. Its zero value traces nothing.
 type Tracer struct{ provider *trace.TracerProvider }
 
 // Configured reports whether the environment says that traces are wanted.
@@ -70,7 +70,7 @@ func Start(ctx context.Context, program, version string, log *slog.Logger) (*Tra
 	if err != nil {
 		return nil, errors.Join(schemas.Errorf(schemas.CodeInvalidConfig, "tracing: %w", err), exporter.Shutdown(ctx))
 	}
-	log.Info("requests are traced")
+	log.Info("traces are sent")
 	return &Tracer{trace.NewTracerProvider(trace.WithBatcher(exporter), trace.WithResource(about))}, nil
 }
 

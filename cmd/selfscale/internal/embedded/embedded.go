@@ -36,7 +36,7 @@ type Config struct {
 	Trainer   trainer.Config
 	Inference jobs.Func
 	// Step, if not nil, is called when a step begins, and what it returns when it ends.
-	Step     func(ctx context.Context, run, step, shard string) (context.Context, func(error))
+	Step     func(ctx context.Context, trace, run, step, shard string) (context.Context, func(error))
 	Version  string
 	KeepRuns int          // how many runs that have ended are remembered; 0 means 16
 	Clock    clock.Clock  // of runs that are not for an instant of their own, and of records; nil means the real one
@@ -131,7 +131,7 @@ func (c *Config) around(jobs map[string]local.Func) map[string]local.Func {
 	out := make(map[string]local.Func, len(jobs))
 	for name, job := range jobs {
 		out[name] = func(ctx context.Context, args local.Args) error {
-			ctx, end := c.Step(ctx, args.RunID, args.Step, args.Shard)
+			ctx, end := c.Step(ctx, args.Trace, args.RunID, args.Step, args.Shard)
 			err := job(ctx, args)
 			end(err)
 			return err
