@@ -266,36 +266,3 @@ func (r *release) logs(t *testing.T, workflow string) string {
 	t.Helper()
 	return r.api(t, "GET", "workflows/"+r.namespace+"/"+workflow+"/log?logOptions.container=main", "")
 }
-
-// Where there is no Argo Workflows, plain Jobs do the same: on schedule, to the end,
-// and once.
-func TestJobs(t *testing.T) {
-	t.Parallel()
-	r := newRelease(t, newCluster(t))
-	s := r.store(t)
-	end := time.Now().UTC().Truncate(15 * time.Minute)
-	r.seed(t, "seed", 10, end, series{"shop", "web", daily(.1, .4)}, series{"shop", "db", daily(.05, .1)})
-	before := r.everything(t)
-	r.install(t, "engine=jobs", "api.enabled=false", "controller.replicas=1", "schedules.collect.suspend=true",
-		"schedules.train.cron={*/2 * * * *}", "schedules.infer.cron={* * * * *}")
-	for _, want := range []struct {
-		head schemas.Pipeline
-		runs int
-	}{{schemas.ModelsHead, 1}, {schemas.ForecastsHead, 2}} {
-		eventually(t, fmt.Sprintf("%d scheduled runs have committed %s", want.runs, want.head), 8*time.Minute, func() error {
-			if got := commits(t, s, want.head); len(got) < want.runs {
-				return fmt.Errorf("commits are %v", got)
-			}
-			return nil
-		})
-		for run, n := range commits(t, s, want.head) {
-			if n != 1 {
-				t.Errorf("run %s has committed %s %d times, want once", run, want.head, n)
-			}
-		}
-	}
-	if out := r.get(t, "workflows", "{.items[*].metadata.name}"); out != "" {
-		t.Errorf("there are Workflows: %s", out)
-	}
-	r.uninstall(t, before)
-}

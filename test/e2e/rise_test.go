@@ -34,8 +34,8 @@ func TestRise(t *testing.T) {
 	var workloads []workload
 	var past []series
 	for i, name := range append(names, "reactive") {
-		// As much of a request may be used as the autoscaler wants.
-		w := workload{name: name, cpu: fmt.Sprint(requestCores), hpas: 1, policy: fmt.Sprintf("cpuUtilization: %d", utilization),
+		// The policy does not say how much of a request may be used: the autoscaler does.
+		w := workload{name: name, cpu: fmt.Sprint(requestCores), hpas: 1,
 			load: fmt.Sprintf("-base=%g -peak=%g -at=%s -for=35m -start=10s -peers=%s", base, peak, rise.Format(time.TimeOnly), name)}
 		if name == "reactive" {
 			w.policy = `mode: "Off"`
