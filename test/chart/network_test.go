@@ -113,6 +113,11 @@ func TestNetworkPoliciesLetThroughWhatIsNeeded(t *testing.T) {
 		{"or not", `dns: false`, trainer, nil, 53, false},
 		{"a step reaches nothing else", ``, trainer, nil, 25, false},
 		{"the controller asks no other pod for readings", ``, controller, controller, 9090, false},
+		{"the Ingress controller reaches the API, whoever else may", closed + `}, ingress: {enabled: true, hosts: [a.example], from: [{podSelector: {matchLabels: {app: nginx}}}]`, map[string]string{"app": "nginx"}, api, 8080, true},
+		{"but no metrics", closed + `}, ingress: {enabled: true, hosts: [a.example], from: [{podSelector: {matchLabels: {app: nginx}}}]`, map[string]string{"app": "nginx"}, api, 9090, false},
+		{"and no controller", closed + `}, ingress: {enabled: true, hosts: [a.example], from: [{podSelector: {matchLabels: {app: nginx}}}]`, map[string]string{"app": "nginx"}, controller, 8080, false},
+		{"no traces are sent", ``, trainer, nil, 4318, false},
+		{"unless somebody takes them", `tracingPorts: [4318]}, tracing: {endpoint: "http://otel:4318"`, trainer, nil, 4318, true},
 		{"the store may be elsewhere", `storePorts: [8333]`, trainer, nil, 8333, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

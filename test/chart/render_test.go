@@ -35,6 +35,8 @@ timeZones: [{zone: Europe/Madrid}, {service: shop, zone: Asia/Tokyo}]
 access: {audience: scaling.example.org}
 api: {argoUI: "https://argo.example.org"}
 networkPolicy: {enabled: true, ingressFrom: [{namespaceSelector: {}}]}
+ingress: {enabled: true, className: nginx, annotations: {a.example/b: c}, hosts: [scaling.example.org], tls: [{secretName: scaling-tls, hosts: [scaling.example.org]}], from: [{namespaceSelector: {}}]}
+tracing: {endpoint: "http://otel.observability:4318"}
 metrics: {serviceMonitor: {enabled: true, labels: {team: a}}, prometheusRule: {enabled: true}, dashboard: {enabled: true}}
 global: {imageRegistry: mirror.example, imagePullSecrets: [pull]}
 commonLabels: {team: a}
@@ -42,7 +44,7 @@ store: {url: "s3://b/p?endpoint=h:9000&ca=/etc/self-scaling/ca/ca.crt", existing
 workflows: {nodeSelector: {disk: ssd}, tolerations: [{key: a, operator: Exists}], parallelism: 8}
 `,
 	"plain Jobs":       `{engine: jobs, store: {existingCASecret: ca}, calendars: [{kind: holidays, configMap: holidays}], timeZones: [{zone: Europe/Madrid}]}`,
-	"standalone":       `{mode: standalone, calendars: [{kind: holidays, configMap: holidays}], timeZones: [{zone: Europe/Madrid}], access: {audience: scaling.example.org}, networkPolicy: {enabled: true}, metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}}`,
+	"standalone":       `{mode: standalone, calendars: [{kind: holidays, configMap: holidays}], timeZones: [{zone: Europe/Madrid}], access: {audience: scaling.example.org}, networkPolicy: {enabled: true}, ingress: {enabled: true, hosts: [a.example, b.example]}, tracing: {endpoint: "http://otel:4318"}, metrics: {serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}}`,
 	"two namespaces":   `{watchNamespaces: [shop, bank], discovery: {labels: [recommended, "team/app=team/part"], scalables: [{group: apps.kruise.io, resource: clonesets}]}}`,
 	"accounts given":   `{collector: {serviceAccount: {name: mine}}, workflows: {serviceAccount: {name: mine}}, restore: {serviceAccount: {name: mine}}, rbac: {create: false}}`,
 	"identity, no key": `{store: {credentials: false, url: "s3://b"}, collector: {serviceAccount: {annotations: {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}}}}`,

@@ -20,7 +20,8 @@ var others = map[string]string{
 	"watchNamespaces": "[other]", "calendars": "[{configMap: other}]", "timeZones": "[{zone: Europe/Madrid}]",
 	"schedules.timezone": "Europe/Madrid", "networkPolicy.ingressFrom": "[{podSelector: {}}]",
 	"api.service.type": "NodePort", "metrics.serviceMonitor.interval": "7s", "api.argoUI": "https://argo.example",
-	"standalone.persistence.size": "7Gi",
+	"standalone.persistence.size": "7Gi", "tracing.endpoint": "http://other:4318",
+	"ingress.hosts": "[other.example]", "ingress.tls": "[{secretName: other, hosts: [other.example]}]", "ingress.from": "[{podSelector: {}}]",
 }
 
 // otherByName are such values by the last part of their name.

@@ -175,10 +175,21 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
+{{/* Where traces are sent, by OpenTelemetry's own variable; nothing where they are not. */}}
+{{- define "self-scaling.tracingEnv" -}}
+{{- with .Values.tracing.endpoint -}}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ . | quote }}
+{{- end -}}
+{{- end -}}
+
 {{/* What every step has in its environment: the store, and the train values where somebody
      has set them. */}}
 {{- define "self-scaling.stepEnv" -}}
 {{ include "self-scaling.storeEnv" . }}
+{{- with include "self-scaling.tracingEnv" . }}
+{{ . }}
+{{- end }}
 - name: TRAIN_HISTORY_DAYS
   valueFrom:
     configMapKeyRef:
@@ -279,6 +290,14 @@ capabilities:
 {{- $whose := get . "service" | default "all other services" -}}
 {{- with get $zones $whose }}{{ fail (printf "timeZones must give one zone for %s, but gives %s and another" $whose .) }}{{ end -}}
 {{- $_ := set $zones $whose .zone -}}
+{{- end -}}
+{{- if .Values.ingress.enabled -}}
+{{- if not .Values.ingress.hosts -}}
+{{- fail "ingress.hosts must name at least one host where ingress.enabled is true" -}}
+{{- end -}}
+{{- if and (eq .Values.mode "cluster") (not .Values.api.enabled) -}}
+{{- fail "ingress.enabled needs api.enabled=true: there is nothing else to reach" -}}
+{{- end -}}
 {{- end -}}
 {{- if eq .Values.mode "cluster" -}}
 {{- if and (eq .Values.engine "jobs") (not .Values.controller.enabled) -}}
