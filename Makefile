@@ -65,7 +65,7 @@ test-demo: ## run the demonstration and hold its figures to what is promised
 	$(GO) test -count=1 -timeout 30m -tags demo -v ./test/demo
 
 test-page: ## drive the web page in Chromium (installed if missing on Debian); screenshots go to SHOTS=bin/page
-	@.ci/chromium
+	@.ci/need chromium
 	cd test/page && $(GO) test -count=1 -timeout 40m -tags page -v . -args -screenshots '$(abspath $(SHOTS))'
 
 load: ## by hand: the REST interface's program under load, and without a store, for 15 minutes
