@@ -60,9 +60,11 @@ func TestHelpTeaches(t *testing.T) {
 
 func TestAReportIsKept(t *testing.T) {
 	url := "file://" + t.TempDir()
-	for range 2 { // a handler that is run again changes nothing
-		code, _, stderr := call(t, "report", "-store", url, "-log-format", "json", "-log-level", "info", "-run", "train-7", "-pipeline", "train", "-status", "Succeeded",
-			"-duration", "61.5", "-submitted", "2026-03-09T12:00:00Z", "-parameter", "now=2026-03-09T12:00:00Z", "-parameter", "backfill=")
+	began := time.Now()
+	// The run failed and was retried; the handler of its second end was run again.
+	for _, status := range []string{"Failed", "Succeeded", "Succeeded"} {
+		code, _, stderr := call(t, "report", "-store", url, "-log-format", "json", "-log-level", "info", "-run", "train-7", "-pipeline", "train", "-status", status,
+			"-submitted", "2026-03-09T12:00:00Z", "-parameter", "now=2026-03-09T12:00:00Z", "-parameter", "backfill=")
 		if code != 0 {
 			t.Fatalf("exit code %d with %q", code, stderr)
 		}
@@ -76,9 +78,8 @@ func TestAReportIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := time.Date(2026, 3, 9, 12, 1, 2, 0, time.UTC)
-	if r.Phase != workflows.Succeeded || r.Pipeline != "train" || !r.Finished.Equal(end) || len(r.Parameters) != 1 {
-		t.Errorf("record %+v, want that of train, which succeeded at %s", r, end)
+	if r.Phase != workflows.Succeeded || r.Pipeline != "train" || r.Finished.Before(began) || r.Finished.After(time.Now()) || len(r.Parameters) != 1 {
+		t.Errorf("record %+v, want that of train, which succeeded just now", r)
 	}
 }
 

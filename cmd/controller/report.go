@@ -37,7 +37,6 @@ func report(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	flags.StringVar(&exit.Pipeline, "pipeline", "", "`name` of its pipeline")
 	flags.StringVar(&exit.Status, "status", "", "`phase` that it ended in: Succeeded, Failed or Error")
 	flags.StringVar(&exit.Failures, "failures", "", "`nodes` that failed, as Argo lists them")
-	flags.StringVar(&exit.Duration, "duration", "", "`seconds` that it took")
 	flags.StringVar(&submitted, "submitted", "", "`time` when it was submitted, RFC 3339")
 	logs.Register(flags)
 	flags.Func("parameter", "`name=value` of a parameter; once for each", func(s string) error {

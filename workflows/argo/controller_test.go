@@ -221,14 +221,14 @@ func (r *run) exit() {
 	if err != nil {
 		r.t.Error(err)
 	}
-	variables := map[string]string{"status": string(r.status.Phase), "failures": string(list), "duration": "1.5", "creationTimestamp.RFC3339": r.workflow.CreationTimestamp.Format(time.RFC3339)}
+	variables := map[string]string{"status": string(r.status.Phase), "failures": string(list), "creationTimestamp.RFC3339": r.workflow.CreationTimestamp.Format(time.RFC3339)}
 	for _, p := range r.template.Spec.Arguments.Parameters {
 		variables["parameters."+p.Name] = p.Value.String()
 	}
 	for _, p := range r.workflow.Spec.Arguments.Parameters {
 		variables["parameters."+p.Name] = p.Value.String()
 	}
-	record, seconds := workflows.Run{Parameters: map[string]string{}}, 0.0
+	record := workflows.Run{Parameters: map[string]string{}}
 	args := r.template.GetTemplateByName(step.Template).Container.Args
 	if args[0] != "report" {
 		r.t.Errorf("the exit handler runs %q, want report", args[0])
@@ -264,16 +264,12 @@ func (r *run) exit() {
 			if record.Submitted, err = time.Parse(time.RFC3339, value); err != nil {
 				r.t.Error(err)
 			}
-		case "-duration":
-			if seconds, err = strconv.ParseFloat(value, 64); err != nil {
-				r.t.Error(err)
-			}
 		case "-store", "-log-format", "-log-level":
 		default:
 			r.t.Errorf("the exit handler is given the flag %s, which is not known", name)
 		}
 	}
-	finished := record.Submitted.Add(time.Duration(seconds * float64(time.Second)))
+	finished := time.Now().UTC()
 	record.Finished = &finished
 	if err := r.world.Record(r.ctx, record); err != nil {
 		r.t.Error(err)

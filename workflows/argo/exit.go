@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -23,9 +22,6 @@ type Exit struct {
 	// Failures is workflow.failures: a list of nodes in JSON, which Argo quotes once
 	// more; "" where it is not known.
 	Failures string
-	// Duration is workflow.duration: seconds since the Workflow started, waiting for
-	// an earlier run included; "" where it is not known.
-	Duration string
 	// Submitted is when the Workflow was created; zero where it is not known.
 	Submitted time.Time
 }
@@ -44,8 +40,8 @@ const shutdown = "shutdown with strategy"
 
 // Record returns the record of the run: of its steps, what follows from the list of
 // those that failed. Attempts, progress and when steps began are not known, nor is
-// the end of a step that did not fail. Now stands for the end of the run where it
-// cannot be computed. It is an error with schemas.CodeInvalidConfig where a value
+// the end of a step that did not fail. Now is the end of the run: workflow.duration
+// cannot tell it, since Argo counts it anew from each retry. It is an error with schemas.CodeInvalidConfig where a value
 // does not have its form.
 func (e Exit) Record(pipelines []workflows.Pipeline, now time.Time) (workflows.Run, error) {
 	r := workflows.Run{ID: e.RunID, Pipeline: e.Pipeline, Submitted: e.Submitted.UTC(), Parameters: map[string]string{}}
@@ -66,13 +62,6 @@ func (e Exit) Record(pipelines []workflows.Pipeline, now time.Time) (workflows.R
 		return r, schemas.Errorf(schemas.CodeInvalidConfig, "run %s: status must be Succeeded, Failed or Error, but is %q", e.RunID, e.Status)
 	}
 	end := now.UTC()
-	if e.Duration != "" && !e.Submitted.IsZero() {
-		seconds, err := strconv.ParseFloat(e.Duration, 64)
-		if err != nil || !(seconds >= 0 && seconds < 1e9) {
-			return r, schemas.Errorf(schemas.CodeInvalidConfig, "run %s: duration must be seconds, but is %q", e.RunID, e.Duration)
-		}
-		end = r.Submitted.Add(time.Duration(seconds * float64(time.Second)).Round(time.Second))
-	}
 	if r.Submitted.IsZero() {
 		r.Submitted = end
 	}

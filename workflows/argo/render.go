@@ -399,7 +399,7 @@ const reportAttempts = 4
 func (r renderer) report() wfv1.Template {
 	args := []string{
 		"report", "-store=" + r.o.Store, "-run=" + runIDExpression(r.p.Name), "-log-format=json", "-log-level={{workflow.parameters." + logLevelParameter + "}}",
-		"-pipeline=" + r.p.Name, "-status={{workflow.status}}", "-failures={{workflow.failures}}", "-duration={{workflow.duration}}",
+		"-pipeline=" + r.p.Name, "-status={{workflow.status}}", "-failures={{workflow.failures}}",
 		"-submitted={{workflow.creationTimestamp.RFC3339}}",
 	}
 	for _, p := range r.p.Parameters {

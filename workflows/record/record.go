@@ -16,13 +16,12 @@
 //	  -status={{workflow.status}}
 //	  -pipeline=NAME
 //	  -failures={{workflow.failures}}
-//	  -duration={{workflow.duration}}                            seconds
 //	  -submitted={{workflow.creationTimestamp.RFC3339}}
 //	  -parameter=NAME={{workflow.parameters.NAME}}               once for each parameter
 //	  -log-format=json
 //
 // It needs the store's credentials, as a step does, and no right in the cluster. Its
-// exit codes are those of a step; an attempt that is repeated changes nothing.
+// exit codes are those of a step.
 //
 // # Keys
 //
