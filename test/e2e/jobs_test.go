@@ -75,19 +75,20 @@ func TestJobsByHand(t *testing.T) {
 			t.Fatalf("%v in %s", err, out)
 		}
 		r.jobsRan(t, &run)
-		line := slices.Collect(func(yield func(string) bool) {
+		want := []string{fmt.Sprintf("%s current=true components=1", run.ID)}
+		eventually(t, "the REST interface has the models", time.Minute, func() error {
+			var line []string
 			for e, err := range rest.ModelLine(t.Context(), client.Query{}) {
 				if err != nil {
-					t.Fatal(err)
+					return err
 				}
-				if !yield(fmt.Sprintf("%s current=%t components=%d", e.Run, e.Current, e.Components)) {
-					return
-				}
+				line = append(line, fmt.Sprintf("%s current=%t components=%d", e.Run, e.Current, e.Components))
 			}
+			if !slices.Equal(line, want) {
+				return fmt.Errorf("the line of models is %q, want %q", line, want)
+			}
+			return nil
 		})
-		if want := fmt.Sprintf("%s current=true components=1", run.ID); len(line) != 1 || line[0] != want {
-			t.Errorf("the line of models is %q, want %q", line, want)
-		}
 	})
 	t.Run("infer by the REST interface, twice with one key", func(t *testing.T) {
 		for range 2 {
