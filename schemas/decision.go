@@ -92,6 +92,19 @@ type Clamp struct {
 	Message string `json:"message"`
 }
 
+// Mixture is what forecasters count for where they are mixed.
+type Mixture struct {
+	Resource  Resource  `json:"resource"`
+	Statistic Statistic `json:"statistic"`
+	// Weights add up to 1. One of 0 is that of a forecaster that is left out.
+	Weights map[string]float64 `json:"weights"`
+	// Days is on how many days the forecasters were compared before, and Lost on how
+	// many of them, up to the newest, the network was worse than the best of the
+	// others.
+	Days int `json:"days"`
+	Lost int `json:"lost"`
+}
+
 // Decision is one component's floor, with everything needed to compute the same
 // floor again.
 type Decision struct {
@@ -111,6 +124,9 @@ type Decision struct {
 	// Forecasters names the forecaster that was believed for the first hours,
 	// per resource.
 	Forecasters map[Resource]string `json:"forecasters,omitempty"`
+	// Mixtures says, where that forecaster mixes others, what each of them counts
+	// for in the next hour.
+	Mixtures []Mixture `json:"mixtures,omitempty"`
 	// From and To bound the window whose highest demand the floor must serve.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`

@@ -61,6 +61,25 @@ func ReadGrades(state *CycleState) map[schemas.Resource]schemas.Grade {
 	return grades
 }
 
+type mixtureKey struct {
+	resource   schemas.Resource
+	forecaster string
+}
+
+// WriteMixtures notes what a forecaster that mixes others made of them for the next
+// hour. It calls it from its own Forecast, under its own name; the decision records
+// the mixture that was believed.
+func WriteMixtures(state *CycleState, r schemas.Resource, forecaster string, mixtures []schemas.Mixture) {
+	state.Write(mixtureKey{r, forecaster}, mixtures)
+}
+
+// ReadMixtures returns what [WriteMixtures] noted, nil where nothing was.
+func ReadMixtures(state *CycleState, r schemas.Resource, forecaster string) []schemas.Mixture {
+	v, _ := state.Read(mixtureKey{r, forecaster})
+	mixtures, _ := v.([]schemas.Mixture)
+	return mixtures
+}
+
 type modelKey string
 
 // WriteModel notes the SHA-256 of the model that a forecaster used, in

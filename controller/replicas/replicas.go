@@ -58,6 +58,8 @@ type Input struct {
 	// Histories grades what the forecasts were made from, for the record. A
 	// resource that is absent was not graded.
 	Histories map[schemas.Resource]schemas.Grade
+	// Mixtures says what the forecasts were mixed from, for the record.
+	Mixtures []schemas.Mixture
 	// Previous is the decision before this one, nil on the first.
 	Previous *schemas.Decision
 }
@@ -92,6 +94,7 @@ func Plan(in Input) schemas.Decision {
 		Policy:      in.Policy,
 		Formula:     in.Formula,
 		Histories:   in.Histories,
+		Mixtures:    in.Mixtures,
 		From:        in.Now,
 		To:          in.Now.Add(in.Interval + in.Policy.LeadTime),
 		MinReplicas: in.Policy.MinReplicas,
@@ -179,6 +182,11 @@ func Conclude(d *schemas.Decision) {
 	// number must see that too.
 	if g, ok := d.Histories[top.Resource]; ok && (g.Rung < schemas.RungNetwork || g.Stale) {
 		d.Message += "; " + g.Message
+	}
+	for _, m := range d.Mixtures {
+		if m.Resource == top.Resource && m.Statistic == top.Statistic && m.Lost > 0 && m.Weights[schemas.Network] == 0 {
+			d.Message += fmt.Sprintf("; %s is left out until it wins a day again, because it was the worse one on the last %d", schemas.Network, m.Lost)
+		}
 	}
 }
 

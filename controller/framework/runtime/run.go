@@ -103,6 +103,7 @@ func (f *Framework) decide(ctx context.Context, run string, c *framework.Candida
 		Forecasts: r.Forecasts,
 		Highest:   highest(c),
 		Histories: framework.ReadGrades(r.state),
+		Mixtures:  mixtures(r.state, r.Forecasts),
 		Previous:  c.Previous,
 	})
 	d.Profile = f.profile.Name
@@ -125,6 +126,17 @@ func (f *Framework) decide(ctx context.Context, run string, c *framework.Candida
 	}
 	r.Decision = &d
 	return r
+}
+
+// mixtures returns what the forecasters that were believed for the next hour mixed.
+func mixtures(state *framework.CycleState, forecasts map[schemas.Resource]*schemas.Forecast) []schemas.Mixture {
+	var out []schemas.Mixture
+	for _, r := range schemas.Resources() {
+		if f := forecasts[r]; f != nil {
+			out = append(out, framework.ReadMixtures(state, r, f.Forecasters[0])...)
+		}
+	}
+	return out
 }
 
 // highest returns the highest usage ever measured of each resource: single

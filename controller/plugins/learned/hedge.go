@@ -46,6 +46,11 @@ func (p *Hedge) Forecast(_ context.Context, state *framework.CycleState, c *fram
 	}
 	values, peaks := p.models.record(state, c.Component, r)
 	f := hedge.Mix(t, values, peaks)
+	mixtures := []schemas.Mixture{hedge.Describe(values, r, schemas.Mean)}
+	if f.PeakSteps() > 0 {
+		mixtures = append(mixtures, hedge.Describe(peaks, r, schemas.Peak))
+	}
+	framework.WriteMixtures(state, r, schemas.Hedge, mixtures)
 	// The mixture is believed wherever one of its parts would be.
 	errors := framework.BacktestErrors{}
 	for b, w := range a.mean.Weights {

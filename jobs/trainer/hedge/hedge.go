@@ -145,6 +145,21 @@ func Weights(r *schemas.BandRecord) (weights [count]float64) {
 	return weights
 }
 
+// Describe returns what the forecasters count for in the next hour, after a record
+// that may be nil.
+func Describe(record []schemas.BandRecord, r schemas.Resource, of schemas.Statistic) schemas.Mixture {
+	m := schemas.Mixture{Resource: r, Statistic: of, Weights: map[string]float64{}}
+	var first *schemas.BandRecord
+	if len(record) > 0 {
+		first = &record[0]
+		m.Days, m.Lost = first.Days, first.Lost
+	}
+	for f, w := range Weights(first) {
+		m.Weights[names[f]] = w
+	}
+	return m
+}
+
 // Mix returns the mixture of the forecasts, of which the network's may be nil, and
 // so may the record. Values and peaks have records of their own.
 func Mix(t Trial, values, peaks []schemas.BandRecord) *schemas.Forecast {
