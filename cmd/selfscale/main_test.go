@@ -46,6 +46,8 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE PROGRAM ARG...      run a program that must end with CODE
 //	series FILE                    write three series in long format, one of them with gaps
+//	hours FILE SERIES...           write hourly series in long format, each KIND-LENGTH
+//	figures JSON CSV TABLE S W     three forms of one backtest of S series and W windows say the same
 //	usage FILE                     write the twelve components, CSV or Parquet
 //	nights FILE STORE N            train on the file's usage, the last N nights, into a store
 //	decisions FILE N               N decisions, each of which can be computed again
@@ -66,7 +68,7 @@ func TestScripts(t *testing.T) {
 			return false, errors.New("unknown condition")
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "usage": writeUsage, "series": writeSeries, "hours": writeHours, "nights": nights, "decisions": decisions, "manifests": manifests,
+			"exits": exits, "usage": writeUsage, "series": writeSeries, "hours": writeHours, "figures": figures, "nights": nights, "decisions": decisions, "manifests": manifests,
 			"truncate": truncate, "flip": flip, "interrupt": interrupt,
 			"serve": startServer, "quit": quitServer, "until": untilPrinted,
 		},
@@ -94,30 +96,6 @@ func writeSeries(ts *testscript.TestScript, neg bool, args []string) {
 				continue
 			}
 			fmt.Fprintf(&out, "%s,%s,%.4f\n", name, at.Format(time.RFC3339), 2+1.5*math.Sin(2*math.Pi*(hour-9)/24)+.1*random.Float64())
-		}
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out.String()), 0o644))
-}
-
-// writeHours writes hourly series of the lengths given, which need not be equal: on
-// a trend, with a rhythm of the day, and with a lower one on two days of the week.
-func writeHours(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: hours file length ...")
-	}
-	random := rand.New(rand.NewPCG(6, 6))
-	var out strings.Builder
-	out.WriteString("series,time,value\n")
-	for k, length := range args[1:] {
-		n, err := strconv.Atoi(length)
-		ts.Check(err)
-		level := math.Pow(10, float64(k+1))
-		for i := range n {
-			v := 1 + .2*float64(i)/float64(n) + .3*math.Sin(2*math.Pi*float64(i)/24) + .02*random.NormFloat64()
-			if i/24%7 >= 5 {
-				v *= .7
-			}
-			fmt.Fprintf(&out, "H%d,%s,%.4f\n", k+1, usageFrom.Add(time.Duration(i)*time.Hour).Format(time.RFC3339), level*v)
 		}
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(out.String()), 0o644))

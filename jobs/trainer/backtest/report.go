@@ -161,10 +161,12 @@ func (r *Report) metrics(model string, band int) Metrics {
 	}
 	if seasonal >= 0 {
 		m.RelMAE, m.SQLRel = math.Exp(logRel/c), math.Exp(logSQL/c)
-		worse, worst := 0, 0.0
+		worse, worst := 0, math.NaN()
 		for i, base := range base1 {
 			x := own1[i] / base
-			worst = max(worst, x)
+			if !(x <= worst) { // no ratio is known before the first
+				worst = x
+			}
 			if x > 1.05 {
 				worse++
 			}

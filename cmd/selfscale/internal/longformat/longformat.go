@@ -102,6 +102,9 @@ func (g *gatherer) add(row int64, series string, at time.Time, value float64) er
 	if math.IsInf(value, 0) || math.Abs(value) > schemas.MaxMemory {
 		return g.errorf(row, columns[2], "must be a number of at most %g, but is %v", float64(schemas.MaxMemory), value)
 	}
+	if y := at.Year(); y < 1970 || y > 2199 {
+		return g.errorf(row, columns[1], "must be of the years 1970 to 2199, but is %s", at.Format(time.RFC3339))
+	}
 	i := at.UnixNano() / int64(g.step)
 	s := g.series[series]
 	if s == nil {

@@ -80,7 +80,8 @@ func TestFilesThatBreakARule(t *testing.T) {
 		"time going back":       {"series,time,value\nx,7200,1\nx,3600,1\n", "row 2: time must not go back"},
 		"a series without name": {"series,time,value\n,0,1\n", "row 1: series must not be empty"},
 		"fields missing":        {"series,time,value\nx,0\n", "wrong number of fields"},
-		"years apart":           {"series,time,value\nx,0,1\nx,8000000000,1\n", ""},
+		"years apart":           {"series,time,value\nx,0,1\nx,7000000000,1\n", ""},
+		"a year far off":        {"series,time,value\nx,5026-01-01T00:00:00Z,1\n", "row 1: time must be of the years 1970 to 2199, but is 5026-01-01T00:00:00Z"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := read(t, tt.content, time.Minute)

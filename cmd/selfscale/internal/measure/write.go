@@ -90,7 +90,7 @@ func write(w io.Writer, r *backtest.Report, verdict, format string) error {
 	if _, err := bands.WriteTo(w); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "\n%d series, %d windows (%d more left out: their history is constant); network %s; at most %d MiB of memory\n",
+	_, err := fmt.Fprintf(w, "\n%d series, %d windows (%d more left out: all but constant before, or not measured after); network %s; at most %d MiB of memory\n",
 		r.Series(), r.Windows(), r.LeftOut(), verdict, r.PeakBytes>>20)
 	return err
 }
