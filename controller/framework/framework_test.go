@@ -66,6 +66,22 @@ func TestCycleStateCarriesWhatPluginsLeave(t *testing.T) {
 	}
 }
 
+func TestWhatIsLargeIsGoneAfterTheForecastCycle(t *testing.T) {
+	state := framework.NewCycleState()
+	state.Write("small", 1)
+	state.WriteWorking("large", 2)
+	if v, ok := state.Read("large"); !ok || v != 2 {
+		t.Errorf("large is %v, %v within the cycle, want 2", v, ok)
+	}
+	state.EndForecastCycle()
+	if _, ok := state.Read("large"); ok {
+		t.Error("large is still there after the cycle")
+	}
+	if v, ok := state.Read("small"); !ok || v != 1 {
+		t.Errorf("small is %v, %v after the cycle, want 1", v, ok)
+	}
+}
+
 func TestDuration(t *testing.T) {
 	for _, tt := range []struct {
 		json, want string

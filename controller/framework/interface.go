@@ -141,7 +141,7 @@ type Candidate struct {
 	Policy schemas.Policy
 	// Series holds the usage of each measured resource, oldest bucket first,
 	// all ending at the same bucket. A resource that was never measured is
-	// absent.
+	// absent. By the binding cycle it may be gone.
 	Series map[schemas.Resource]*schemas.Series
 	// Measured holds the series as they were measured, where a [ViewPlugin] shows
 	// forecasters others in Series. It is nil where Series is what was measured.
@@ -209,7 +209,6 @@ type QueueSortPlugin interface {
 // as computed so far.
 type Proposal struct {
 	Candidate *Candidate
-	Forecasts map[schemas.Resource]*schemas.Forecast
 	Decision  *schemas.Decision
 }
 

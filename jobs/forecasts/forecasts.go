@@ -7,7 +7,6 @@ package forecasts
 import (
 	"context"
 	"errors"
-	"iter"
 	"slices"
 	"time"
 
@@ -39,38 +38,25 @@ type Set struct {
 // based on newer data: then it is kept under its run, and the outcome is
 // [artifact.Superseded].
 func Write(ctx context.Context, store *artifact.Store, version string, s Set, inputs []artifact.Input) (artifact.Head, artifact.Outcome, error) {
-	m := artifact.Manifest{
-		Kind: kind, Run: s.Run, Step: StepName, Writer: version, Inputs: inputs,
-		From: s.Now, To: s.DataUntil, Labels: map[string]string{"now": s.Now.UTC().Format(time.RFC3339)},
+	w := NewWriter(store, version, s)
+	for _, f := range slices.SortedStableFunc(slices.Values(s.Forecasts), func(a, b *schemas.Forecast) int { return a.Component.Compare(b.Component) }) {
+		w.Add(ctx, f)
 	}
-	if s.DataUntil.Before(s.Now) {
-		m.From = s.DataUntil
-	}
-	put := func(schema string, rows int, data []byte, err error) error {
-		if err != nil {
-			return err
-		}
-		f, err := store.PutFile(ctx, kind, s.Now, ext, data, artifact.FileMeta{Rows: int64(rows), From: m.From, To: m.To, Schema: schema})
-		m.Files = append(m.Files, f)
-		return err
-	}
-	for part := range parts(s.Forecasts) {
-		data, err := columnar.EncodeForecasts(part)
-		if err := put(forecastsSchema, len(part), data, err); err != nil {
-			return artifact.Head{}, 0, err
-		}
-	}
-	if len(s.Decisions) > 0 {
-		data, err := columnar.EncodeDecisions(s.Decisions)
-		if err := put(decisionsSchema, len(s.Decisions), data, err); err != nil {
-			return artifact.Head{}, 0, err
-		}
-	}
-	m, err := store.CommitManifest(ctx, m.Key(), m)
-	if err != nil {
-		return artifact.Head{}, 0, err
-	}
-	return store.Advance(ctx, schemas.ForecastsHead, s.Run, func(*artifact.Head) (artifact.Manifest, error) { return m, nil }, artifact.Monotonic())
+	return w.Commit(ctx, s.Decisions, inputs)
+}
+
+// Writer writes a set whose forecasts come one after the other, so that not all of
+// them need be there at once.
+type Writer struct {
+	store    *artifact.Store
+	manifest artifact.Manifest
+	now      time.Time
+	file     *columnar.ForecastsWriter // nil between two files
+	// rows and components are how many forecasts and components the file has.
+	rows, components int
+	newest           schemas.ComponentID
+	written          int
+	err              error
 }
 
 // fileComponents is how many components one file of forecasts holds: so many that
@@ -79,24 +65,86 @@ func Write(ctx context.Context, store *artifact.Store, version string, s Set, in
 // memory, encoded or not.
 const fileComponents = 512
 
-// parts cuts forecasts into what goes into one file each: all those of a component
-// into the same one.
-func parts(all []*schemas.Forecast) iter.Seq[[]*schemas.Forecast] {
-	return func(yield func([]*schemas.Forecast) bool) {
-		sorted := slices.SortedStableFunc(slices.Values(all), func(a, b *schemas.Forecast) int { return a.Component.Compare(b.Component) })
-		from, components := 0, 0
-		for i := 1; i <= len(sorted); i++ {
-			if i < len(sorted) && sorted[i].Component == sorted[i-1].Component {
-				continue
-			}
-			if components++; components == fileComponents || i == len(sorted) {
-				if !yield(sorted[from:i]) {
-					return
-				}
-				from, components = i, 0
+// NewWriter returns a writer of the set that s describes. What s holds is not
+// written.
+func NewWriter(store *artifact.Store, version string, s Set) *Writer {
+	m := artifact.Manifest{
+		Kind: kind, Run: s.Run, Step: StepName, Writer: version,
+		From: s.Now, To: s.DataUntil, Labels: map[string]string{"now": s.Now.UTC().Format(time.RFC3339)},
+	}
+	if s.DataUntil.Before(s.Now) {
+		m.From = s.DataUntil
+	}
+	return &Writer{store: store, manifest: m, now: s.Now}
+}
+
+// Add takes a forecast. Those of a component must come one after the other, and
+// components in order. What goes wrong is told by [Writer.Commit].
+func (w *Writer) Add(ctx context.Context, f *schemas.Forecast) {
+	if w.err == nil {
+		w.err = w.add(ctx, f)
+	}
+}
+
+func (w *Writer) add(ctx context.Context, f *schemas.Forecast) error {
+	if w.file == nil || f.Component != w.newest {
+		if w.file != nil && w.components == fileComponents {
+			if err := w.flush(ctx); err != nil {
+				return err
 			}
 		}
+		if w.file == nil {
+			w.file = columnar.NewForecastsWriter()
+		}
+		w.components++
+		w.newest = f.Component
 	}
+	w.rows++
+	w.written++
+	return w.file.Add(f)
+}
+
+// flush keeps the file.
+func (w *Writer) flush(ctx context.Context) error {
+	data, err := w.file.Close()
+	if err == nil {
+		err = w.put(ctx, forecastsSchema, w.rows, data)
+	}
+	w.file, w.rows, w.components = nil, 0, 0
+	return err
+}
+
+func (w *Writer) put(ctx context.Context, schema string, rows int, data []byte) error {
+	f, err := w.store.PutFile(ctx, kind, w.now, ext, data, artifact.FileMeta{Rows: int64(rows), From: w.manifest.From, To: w.manifest.To, Schema: schema})
+	w.manifest.Files = append(w.manifest.Files, f)
+	return err
+}
+
+// Forecasts returns how many forecasts were taken.
+func (w *Writer) Forecasts() int { return w.written }
+
+// Commit ends the set with its decisions, and makes it the current one as [Write]
+// does.
+func (w *Writer) Commit(ctx context.Context, decisions []schemas.Decision, inputs []artifact.Input) (artifact.Head, artifact.Outcome, error) {
+	if w.err == nil && w.file != nil {
+		w.err = w.flush(ctx)
+	}
+	if w.err == nil && len(decisions) > 0 {
+		var data []byte
+		if data, w.err = columnar.EncodeDecisions(decisions); w.err == nil {
+			w.err = w.put(ctx, decisionsSchema, len(decisions), data)
+		}
+	}
+	if w.err != nil {
+		return artifact.Head{}, 0, w.err
+	}
+	m := w.manifest
+	m.Inputs = inputs
+	m, err := w.store.CommitManifest(ctx, m.Key(), m)
+	if err != nil {
+		return artifact.Head{}, 0, err
+	}
+	return w.store.Advance(ctx, schemas.ForecastsHead, m.Run, func(*artifact.Head) (artifact.Manifest, error) { return m, nil }, artifact.Monotonic())
 }
 
 // Latest returns the current set. It reports false where there is none yet. A
@@ -224,10 +272,39 @@ func File(ctx context.Context, store *artifact.Store) ([]byte, bool, error) {
 		data, err := store.GetFile(ctx, files[0])
 		return data, err == nil, err
 	}
-	s, err := read(ctx, store, head, forecastsSchema)
-	if err != nil {
-		return nil, false, err
-	}
-	data, err := columnar.EncodeForecasts(s.Forecasts)
+	data, err := join(ctx, store, files)
 	return data, err == nil, err
 }
+
+// join returns the forecasts of several files as one, holding one of them at a time.
+func join(ctx context.Context, store *artifact.Store, files []artifact.File) ([]byte, error) {
+	scan := func(f artifact.File, yield func(*schemas.Forecast) error) error {
+		data, err := store.GetFile(ctx, f)
+		if err != nil {
+			return err
+		}
+		return columnar.ScanForecasts(f.Key, data, yield)
+	}
+	// A manifest has its files in the order of their keys, which are hashes.
+	first := map[string]schemas.ComponentID{}
+	for _, f := range files {
+		err := scan(f, func(of *schemas.Forecast) error {
+			first[f.Key] = of.Component
+			return errEnough
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return nil, err
+		}
+	}
+	slices.SortFunc(files, func(a, b artifact.File) int { return first[a.Key].Compare(first[b.Key]) })
+	w := columnar.NewForecastsWriter()
+	for _, f := range files {
+		if err := scan(f, w.Add); err != nil {
+			return nil, err
+		}
+	}
+	return w.Close()
+}
+
+// errEnough ends a scan that has seen what it wanted.
+var errEnough = errors.New("enough")

@@ -51,7 +51,7 @@ type level struct {
 }
 
 // usage is what was gathered of one resource. While rows are read, mean holds
-// sums.
+// sums. Max is nil as long as no bucket has two readings: each is its own maximum then.
 type usage struct {
 	mean, max []float64
 	count     []uint8
@@ -200,14 +200,40 @@ func (u *usage) add(i int, v float64) {
 	}
 	for len(u.count) <= i {
 		u.mean = append(u.mean, 0)
-		u.max = append(u.max, math.NaN())
 		u.count = append(u.count, 0)
+		if u.max != nil {
+			u.max = append(u.max, math.NaN())
+		}
+	}
+	if u.count[i] > 0 && u.max == nil {
+		u.max = slices.Clone(u.mean)
 	}
 	u.mean[i] += v
-	if u.count[i] == 0 || v > u.max[i] {
+	if u.max != nil && (u.count[i] == 0 || v > u.max[i]) {
 		u.max[i] = v
 	}
 	u.count[i]++
+}
+
+// average turns sums into means.
+func (u *usage) average() {
+	for i, count := range u.count {
+		switch {
+		case count == 0:
+			u.mean[i] = math.NaN()
+		case u.max != nil:
+			// Rounding must not lift the mean above the maximum.
+			u.mean[i] = min(u.mean[i]/float64(count), u.max[i])
+		}
+	}
+}
+
+// highest returns the highest reading of bucket i, which has one.
+func (u *usage) highest(i int) float64 {
+	if u.max == nil {
+		return u.mean[i]
+	}
+	return u.max[i]
 }
 
 // distances keeps the shortest distance between two rows of a component, and
@@ -271,12 +297,12 @@ func (g *gatherer) file() (f *File, off int64, err error) {
 		From: minuteTime(g.first / step * step), To: minuteTime((g.end/step + 1) * step),
 		components: g.order,
 	}
-	f.Histories = make([]schemas.History, 0, len(g.order))
 	for _, c := range g.order {
 		if step > g.bucket {
 			c.lengthen(g.bucket, step)
 		}
-		f.Histories = append(f.Histories, c.history(step, (g.end/step)+1))
+		c.cpu.average()
+		c.memory.average()
 	}
 	return f, 0, nil
 }
@@ -347,7 +373,7 @@ func (c *component) lengthen(from, to int64) {
 	}
 }
 
-// history turns sums into means and makes the series end with the given bucket.
+// history returns the component's series, which end with the bucket before end.
 func (c *component) history(step, end int64) schemas.History {
 	h := schemas.History{Component: c.id, Series: map[schemas.Resource]*schemas.Series{}, Requests: schemas.Requests{}}
 	for _, r := range schemas.Resources() {
@@ -355,23 +381,17 @@ func (c *component) history(step, end int64) schemas.History {
 		if len(u.count) == 0 {
 			continue
 		}
-		n := int(end - c.first)
-		u.mean, u.max = slices.Grow(u.mean, n-len(u.mean)), slices.Grow(u.max, n-len(u.max))
-		for i, count := range u.count {
-			if count == 0 {
-				u.mean[i] = math.NaN()
-				continue
-			}
-			// Rounding must not lift the mean above the maximum.
-			u.mean[i] = min(u.mean[i]/float64(count), u.max[i])
-		}
-		for len(u.mean) < n {
-			u.mean, u.max = append(u.mean, math.NaN()), append(u.max, math.NaN())
-		}
-		h.Series[r] = &schemas.Series{
+		s := &schemas.Series{
 			Component: c.id, Resource: r, Start: minuteTime(c.first * step), Step: time.Duration(step) * time.Minute,
-			Mean: u.mean, Max: u.max,
+			Mean: make([]float64, end-c.first), Max: make([]float64, end-c.first),
 		}
+		for i := range s.Mean {
+			s.Mean[i], s.Max[i] = math.NaN(), math.NaN()
+			if i < len(u.count) && u.count[i] > 0 {
+				s.Mean[i], s.Max[i] = u.mean[i], u.highest(i)
+			}
+		}
+		h.Series[r] = s
 	}
 	if v := c.replicas.newest(); v == v {
 		n := int32(v)

@@ -52,20 +52,32 @@ type File struct {
 	RowStep, Step time.Duration
 	// From is the start of the oldest bucket and To the end of the newest.
 	From, To time.Time
-	// Histories holds the components in order. Each one's series begin with its
-	// own first row and end with To, so that all can be forecast from there.
-	Histories []schemas.History
 
-	components []*component // of Histories
+	components []*component // in order
 }
+
+// Histories returns the components in order. Each one's series begin with its own first
+// row and end with To, so that all can be forecast from there.
+func (f *File) Histories() []schemas.History {
+	minutes := int64(f.Step / time.Minute)
+	out := make([]schemas.History, 0, len(f.components))
+	for _, c := range f.components {
+		out = append(out, c.history(minutes, f.To.Unix()/60/minutes))
+	}
+	return out
+}
+
+// Release lets go of the series, once they are taken over. What the file says of itself
+// stays.
+func (f *File) Release() { f.components = nil }
 
 // maxSpan is the longest time that a file may cover. Beyond it a wrong year is
 // more likely than a long memory, and the memory for its buckets would be
 // without bound.
 const maxSpan = 800 * 24 * time.Hour
 
-// Read reads a whole file. Memory is bounded by the result: two float64 and a
-// byte for each bucket, component and resource. A file that breaks a rule is an
+// Read reads a whole file. Memory is bounded by the result: at most two float64
+// and a byte for each bucket, component and resource. A file that breaks a rule is an
 // error with [schemas.CodeInvalidData]; one that cannot be opened,
 // [schemas.CodeInvalidConfig].
 func Read(ctx context.Context, path string, opts Options) (*File, error) {

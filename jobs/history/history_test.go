@@ -45,10 +45,10 @@ func parse(t testing.TB, data string) *history.File {
 func cpu(t testing.TB, data string) *schemas.Series {
 	t.Helper()
 	f := parse(t, data)
-	if len(f.Histories) != 1 {
-		t.Fatalf("there are %d components, want 1", len(f.Histories))
+	if len(f.Histories()) != 1 {
+		t.Fatalf("there are %d components, want 1", len(f.Histories()))
 	}
-	return f.Histories[0].Series[schemas.CPU]
+	return f.Histories()[0].Series[schemas.CPU]
 }
 
 func TestFilesThatBreakARule(t *testing.T) {
@@ -115,7 +115,7 @@ func compress(t testing.TB, data string, writer func(io.Writer) (io.WriteCloser,
 
 func TestAFileMayBeWrittenInManyWays(t *testing.T) {
 	plain := file("2024-03-09T00:00:00Z,shop,cart,0.9,1024", "2024-03-09T00:15:00Z,shop,cart,,2048")
-	want := parse(t, plain).Histories
+	want := parse(t, plain).Histories()
 	for _, tt := range []struct{ name, data string }{
 		{"with CR/LF", strings.ReplaceAll(plain, "\n", "\r\n")},
 		{"with a byte order mark", "\xef\xbb\xbf" + plain},
@@ -131,7 +131,7 @@ func TestAFileMayBeWrittenInManyWays(t *testing.T) {
 		{"compressed with zstd", string(compress(t, plain, newZstd))},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if diff := cmp.Diff(want, parse(t, tt.data).Histories, cmpopts.EquateNaNs()); diff != "" {
+			if diff := cmp.Diff(want, parse(t, tt.data).Histories(), cmpopts.EquateNaNs()); diff != "" {
 				t.Errorf("histories (-plain +this):\n%s", diff)
 			}
 		})
@@ -199,7 +199,7 @@ func TestThinComponentsStopNobody(t *testing.T) {
 		End      time.Time
 	}
 	got := map[string]facts{}
-	for _, h := range f.Histories {
+	for _, h := range f.Histories() {
 		q := map[schemas.Resource]schemas.Quality{}
 		for r, s := range h.Series {
 			q[r] = s.Quality()
@@ -223,7 +223,7 @@ func TestThinComponentsStopNobody(t *testing.T) {
 func TestTheLastKnownRequestsCount(t *testing.T) {
 	f := parse(t, "time,service,component,cpu,memory,replicas,cpu_request\n"+
 		"2024-03-09T00:00:00Z,shop,cart,1,1,3,0.5\n2024-03-09T00:15:00Z,shop,cart,1,1,4,0.25\n2024-03-09T00:30:00Z,shop,cart,1,1,,\n")
-	h := f.Histories[0]
+	h := f.Histories()[0]
 	if diff := cmp.Diff(schemas.Requests{schemas.CPU: .25}, h.Requests); diff != "" || h.Replicas == nil || *h.Replicas != 4 {
 		t.Errorf("requests (-want +got):\n%s\nreplicas %v, want 4", diff, h.Replicas)
 	}
@@ -369,7 +369,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		for _, h := range got.Histories {
+		for _, h := range got.Histories() {
 			if err := h.Component.Validate(); err != nil {
 				t.Error(err)
 			}

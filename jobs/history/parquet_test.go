@@ -40,14 +40,14 @@ func TestFilesOfOtherProgramsReadAsTheSameCSV(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := parse(t, string(csv)).Histories
+	want := parse(t, string(csv)).Histories()
 	for name, data := range parquetFiles(t) {
 		t.Run(name, func(t *testing.T) {
 			got, err := history.Parse(t.Context(), name, data, history.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, got.Histories, cmpopts.EquateNaNs()); diff != "" {
+			if diff := cmp.Diff(want, got.Histories(), cmpopts.EquateNaNs()); diff != "" {
 				t.Errorf("histories (-CSV +Parquet):\n%s", diff)
 			}
 		})

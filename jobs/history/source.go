@@ -49,5 +49,5 @@ func (u *usage) at(i int64) *schemas.Usage {
 	if i >= int64(len(u.count)) || u.count[i] == 0 {
 		return nil
 	}
-	return &schemas.Usage{Mean: u.mean[i], Max: u.max[i], Count: int32(u.count[i])}
+	return &schemas.Usage{Mean: u.mean[i], Max: u.highest(int(i)), Count: int32(u.count[i])}
 }

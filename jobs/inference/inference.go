@@ -58,7 +58,10 @@ type Config struct {
 	HistoryDays int
 	// Table keeps the samples; its zero value works.
 	Table samples.Options
-	// Done, if not nil, is told what a run has made.
+	// Decided, if not nil, is told of each component with its series and its
+	// forecasts, in order, before anything is bound.
+	Decided func(*runtime.Result)
+	// Done, if not nil, is told what a run has made, without series and forecasts.
 	Done func(forecasts.Set, []runtime.Result)
 }
 
@@ -110,29 +113,59 @@ func (c *Config) run(ctx context.Context, env jobs.Env) error {
 	if err != nil {
 		return fmt.Errorf("read the policies: %w", err)
 	}
-	candidates, err := candidates(ctx, env, snapshot, from, to, catalog, previous.Decisions)
+	ids, err := snapshot.Components(ctx, from, to)
+	if err != nil {
+		return fmt.Errorf("list the components: %w", err)
+	}
+	set := forecasts.Set{Run: env.Run, Now: env.Now, DataUntil: to}
+	writer := forecasts.NewWriter(env.Store, env.Version, set)
+	d, err := c.decider(env.Run, catalog, trained)
 	if err != nil {
 		return err
+	}
+	before := make(map[schemas.ComponentID]*schemas.Decision, len(previous.Decisions))
+	for i := range previous.Decisions {
+		before[previous.Decisions[i].Component] = &previous.Decisions[i]
+	}
+	for part := range slices.Chunk(ids, passSize(int(to.Sub(from)/snapshot.Step()))) {
+		histories, err := snapshot.Histories(ctx, part, from, to)
+		if err != nil {
+			return fmt.Errorf("read the histories: %w", err)
+		}
+		for few := range slices.Chunk(histories, atOnce) {
+			candidates := make([]*framework.Candidate, len(few))
+			for i := range few {
+				candidates[i] = NewCandidate(&few[i], env.Now, catalog, before[few[i].Component])
+			}
+			decided, err := d.decide(ctx, candidates)
+			if err != nil {
+				return err
+			}
+			for i := range decided {
+				r := &decided[i]
+				if c.Decided != nil {
+					c.Decided(r)
+				}
+				for _, res := range schemas.Resources() {
+					if f := r.Forecasts[res]; f != nil && r.Decision != nil {
+						writer.Add(ctx, f)
+					}
+				}
+				r.Release()
+			}
+			clear(few)
+		}
 	}
 	for _, f := range snapshot.Lost() {
 		env.Log.WarnContext(ctx, "samples are missing: a file is damaged", "key", f.Key)
 	}
-	results, err := c.decide(ctx, env.Run, catalog, candidates, trained)
-	if err != nil {
-		return err
-	}
-	set := forecasts.Set{Run: env.Run, Now: env.Now, DataUntil: to}
+	results := d.bind(ctx)
 	for i := range results {
 		r := &results[i]
 		if r.Decision == nil {
 			return schemas.Errorf(schemas.CodeUnavailable, "interrupted before %s: %w", r.Candidate.Component, r.Status.Err())
 		}
 		set.Decisions = append(set.Decisions, *r.Decision)
-		for _, res := range schemas.Resources() {
-			if f := r.Forecasts[res]; f != nil {
-				set.Forecasts = append(set.Forecasts, f)
-			}
-		}
 		if r.Status.Code() == framework.Error {
 			env.Log.ErrorContext(ctx, "component failed", "component", r.Candidate.Component.String(), "plugin", r.Status.Plugin(), "reason", r.Status.Message())
 		}
@@ -143,52 +176,117 @@ func (c *Config) run(ctx context.Context, env jobs.Env) error {
 	if schemas.CodeOf(failure) == schemas.CodeUnavailable {
 		return failure
 	}
-	_, outcome, err := forecasts.Write(ctx, env.Store, env.Version, set, append(inputs, modelInputs...))
+	_, outcome, err := writer.Commit(ctx, set.Decisions, append(inputs, modelInputs...))
 	if err != nil {
 		return fmt.Errorf("keep the decisions: %w", err)
 	}
-	report(ctx, env.Log, set, outcome)
+	report(ctx, env.Log, set, writer.Forecasts(), outcome)
 	if c.Done != nil {
 		c.Done(set, results)
 	}
 	return failure
 }
 
-// decide runs every candidate with the plugins that its catalog names. The
-// results are in the order of the candidates.
-func (c *Config) decide(ctx context.Context, run string, catalog Catalog, candidates []*framework.Candidate, trained []models.Trained) ([]runtime.Result, error) {
-	profiler, ok := catalog.(Profiler)
-	if !ok || c.Profile == nil {
-		fw, err := c.Framework(trained)
-		if err != nil {
-			return nil, err
-		}
-		return fw.Run(ctx, run, candidates), nil
+// passBytes is how much the series of one pass over the table may take. All files are
+// read anew for each.
+const passBytes = 128 << 20
+
+// atOnce is how many components are decided before their forecasts are written and their
+// series let go of.
+const atOnce = 256
+
+// passSize returns how many components are decided in one pass.
+func passSize(buckets int) int {
+	return max(1, passBytes/max(1, 32*buckets)) // means and maxima of two resources
+}
+
+// decider runs every candidate with the plugins that its catalog names.
+type decider struct {
+	config   *Config
+	run      string
+	trained  []models.Trained
+	profiler Profiler // nil where all have the same set
+	sets     map[string]*set
+	results  []runtime.Result
+}
+
+// set is one set of plugins, with the places of its components among the results.
+type set struct {
+	session *runtime.Session
+	places  []int
+}
+
+func (c *Config) decider(run string, catalog Catalog, trained []models.Trained) (*decider, error) {
+	d := &decider{config: c, run: run, trained: trained, sets: map[string]*set{}}
+	if p, ok := catalog.(Profiler); ok && c.Profile != nil {
+		d.profiler = p
+		return d, nil
 	}
-	sets := map[string][]int{}
+	_, err := d.set("") // a profile that is wrong is so without components, too
+	return d, err
+}
+
+// set returns the set of a name, "" being the one that decides where none is named.
+func (d *decider) set(name string) (*set, error) {
+	if s := d.sets[name]; s != nil {
+		return s, nil
+	}
+	build := d.config.Framework
+	if name != "" {
+		build = func(t []models.Trained) (*runtime.Framework, error) { return d.config.Profile(name, t) }
+	}
+	fw, err := build(d.trained)
+	if err != nil {
+		return nil, err
+	}
+	s := &set{session: fw.Begin(d.run)}
+	d.sets[name] = s
+	return s, nil
+}
+
+// decide takes candidates through their forecast cycles. The results are in their
+// order, and valid until the next call of a method.
+func (d *decider) decide(ctx context.Context, candidates []*framework.Candidate) ([]runtime.Result, error) {
+	first := len(d.results)
+	parts := map[string][]*framework.Candidate{}
 	for i, k := range candidates {
-		name := profiler.Profile(k.Component)
-		sets[name] = append(sets[name], i)
-	}
-	results := make([]runtime.Result, len(candidates))
-	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		build := c.Framework
-		if name != "" {
-			build = func(t []models.Trained) (*runtime.Framework, error) { return c.Profile(name, t) }
+		name := ""
+		if d.profiler != nil {
+			name = d.profiler.Profile(k.Component)
 		}
-		fw, err := build(trained)
+		s, err := d.set(name)
 		if err != nil {
 			return nil, err
 		}
-		part := make([]*framework.Candidate, 0, len(sets[name]))
-		for _, i := range sets[name] {
-			part = append(part, candidates[i])
-		}
-		for j, r := range fw.Run(ctx, run, part) {
-			results[sets[name][j]] = r
+		s.places = append(s.places, first+i)
+		parts[name] = append(parts[name], k)
+	}
+	d.results = append(d.results, make([]runtime.Result, len(candidates))...)
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		s, part := d.sets[name], parts[name]
+		places := s.places[len(s.places)-len(part):]
+		for j, r := range s.session.Decide(ctx, part) {
+			d.results[places[j]] = r
 		}
 	}
-	return results, nil
+	return d.results[first:], nil
+}
+
+// bind takes all that were decided through their binding cycles, and returns them in
+// the order of their candidates.
+func (d *decider) bind(ctx context.Context) []runtime.Result {
+	for _, name := range slices.Sorted(maps.Keys(d.sets)) {
+		s := d.sets[name]
+		part := make([]runtime.Result, len(s.places))
+		for j, i := range s.places {
+			part[j] = d.results[i]
+		}
+		s.session.Bind(ctx, part)
+		for j, i := range s.places {
+			d.results[i] = part[j]
+		}
+	}
+	return d.results
 }
 
 // allFailed returns why not a single decision could be carried out, because of
@@ -236,27 +334,6 @@ func latestModels(ctx context.Context, env jobs.Env) ([]models.Trained, []artifa
 	return trained, inputs, err
 }
 
-// candidates returns the components with samples on the days of the window.
-func candidates(ctx context.Context, env jobs.Env, snapshot *samples.Snapshot, from, to time.Time, catalog Catalog, previous []schemas.Decision) ([]*framework.Candidate, error) {
-	ids, err := snapshot.Components(ctx, from, to)
-	if err != nil {
-		return nil, fmt.Errorf("list the components: %w", err)
-	}
-	histories, err := snapshot.Histories(ctx, ids, from, to)
-	if err != nil {
-		return nil, fmt.Errorf("read the histories: %w", err)
-	}
-	before := make(map[schemas.ComponentID]*schemas.Decision, len(previous))
-	for i := range previous {
-		before[previous[i].Component] = &previous[i]
-	}
-	candidates := make([]*framework.Candidate, 0, len(histories))
-	for i := range histories {
-		candidates = append(candidates, NewCandidate(&histories[i], env.Now, catalog, before[histories[i].Component]))
-	}
-	return candidates, nil
-}
-
 // NewCandidate returns a component as the plugins see it.
 func NewCandidate(h *schemas.History, now time.Time, catalog Catalog, previous *schemas.Decision) *framework.Candidate {
 	requests := h.Requests
@@ -277,7 +354,7 @@ func NewCandidate(h *schemas.History, now time.Time, catalog Catalog, previous *
 }
 
 // report writes one line about the run.
-func report(ctx context.Context, log *slog.Logger, set forecasts.Set, outcome artifact.Outcome) {
+func report(ctx context.Context, log *slog.Logger, set forecasts.Set, made int, outcome artifact.Outcome) {
 	count := map[schemas.Reason]int{}
 	applied := 0
 	for i := range set.Decisions {
@@ -296,6 +373,6 @@ func report(ctx context.Context, log *slog.Logger, set forecasts.Set, outcome ar
 		}
 		return 1
 	})
-	log.InfoContext(ctx, "decided", "run", set.Run, "components", len(set.Decisions), "forecasts", len(set.Forecasts),
+	log.InfoContext(ctx, "decided", "run", set.Run, "components", len(set.Decisions), "forecasts", made,
 		"applied", applied, "until", set.DataUntil, "outcome", outcome.String(), slog.Group("reasons", reasons...))
 }

@@ -2,7 +2,6 @@ package columnar
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,84 +42,128 @@ func levelName(level float64) string {
 // have the same step and the same levels; no component may have two of one
 // resource. Quantiles come back rounded to whole stored units.
 func EncodeForecasts(forecasts []*schemas.Forecast) ([]byte, error) {
-	if len(forecasts) == 0 {
-		return nil, schemas.Errorf(schemas.CodeInvalidData, "forecasts: there must be at least one")
-	}
-	step, levels := forecasts[0].Step, forecasts[0].Levels
-	byComponent := map[schemas.ComponentID]map[schemas.Resource]*schemas.Forecast{}
-	for _, f := range forecasts {
-		if err := f.Validate(); err != nil {
+	w := NewForecastsWriter()
+	sorted := slices.SortedStableFunc(slices.Values(forecasts), func(a, b *schemas.Forecast) int { return a.Component.Compare(b.Component) })
+	for _, f := range sorted {
+		if err := w.Add(f); err != nil {
 			return nil, err
 		}
-		if err := f.Component.Validate(); err != nil {
-			return nil, err
-		}
-		if f.Step != step || !slices.Equal(f.Levels, levels) {
-			return nil, schemas.Errorf(schemas.CodeInvalidData, "forecasts: %s %s must have the step %s and levels %v of the others, but has %s and %v", f.Component, f.Resource, step, levels, f.Step, f.Levels)
-		}
-		if n := len(f.Forecasters); n != 0 && n != len(schemas.Bands(f.Steps())) {
-			return nil, schemas.Errorf(schemas.CodeInvalidData, "forecasts: %s %s must name a forecaster for each of its %d bands, but names %d", f.Component, f.Resource, len(schemas.Bands(f.Steps())), n)
-		}
-		of := byComponent[f.Component]
-		if of == nil {
-			of = map[schemas.Resource]*schemas.Forecast{}
-			byComponent[f.Component] = of
-		}
-		if of[f.Resource] != nil {
-			return nil, schemas.Errorf(schemas.CodeInvalidData, "forecasts: %s must have one of %s, but has two", f.Component, f.Resource)
-		}
-		of[f.Resource] = f
 	}
-	s := ForecastsSchema(levels)
-	w, err := NewWriter(s)
-	if err != nil {
-		return nil, err
-	}
-	b := newBuilder(s)
-	flush := func() error {
-		err := w.Append(b.frame())
-		b.reset()
+	return w.Close()
+}
+
+// ForecastsWriter writes forecasts to a Parquet file, one after the other: it holds
+// those of one component, and the file.
+type ForecastsWriter struct {
+	step   time.Duration
+	levels []float64
+	file   *Writer // nil before the first forecast
+	rows   *builder
+	// of holds the forecasts of the newest component.
+	component schemas.ComponentID
+	of        map[schemas.Resource]*schemas.Forecast
+}
+
+// NewForecastsWriter returns a writer of an empty file.
+func NewForecastsWriter() *ForecastsWriter {
+	return &ForecastsWriter{of: map[schemas.Resource]*schemas.Forecast{}}
+}
+
+// Add takes a forecast, by the rules of [EncodeForecasts]. Components must come in
+// order.
+func (w *ForecastsWriter) Add(f *schemas.Forecast) error {
+	if err := f.Validate(); err != nil {
 		return err
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(byComponent), schemas.ComponentID.Compare) {
-		of := byComponent[id]
-		for _, at := range instants(of) {
-			if b.rows() == GroupRows {
-				if err := flush(); err != nil {
-					return nil, err
-				}
-			}
-			b.key(id, at)
-			column := keys
-			for _, r := range schemas.Resources() {
-				var name string
-				var mean, peak []float64
-				if f := of[r]; f != nil {
-					name, mean, peak = rowAt(f, at)
-				}
-				b.text(column, name)
-				for _, row := range [][]float64{mean, peak} {
-					for i := range levels {
-						units := int64(Unknown)
-						if row != nil {
-							units = Units(r, row[i])
-						}
-						b.ints(column+1+i, units)
-					}
-					column += len(levels)
-				}
-				column++
+	if err := f.Component.Validate(); err != nil {
+		return err
+	}
+	if w.file == nil {
+		var err error
+		if w.file, err = NewWriter(ForecastsSchema(f.Levels)); err != nil {
+			return err
+		}
+		w.step, w.levels, w.component, w.rows = f.Step, slices.Clone(f.Levels), f.Component, newBuilder(w.file.schema)
+	}
+	if f.Step != w.step || !slices.Equal(f.Levels, w.levels) {
+		return schemas.Errorf(schemas.CodeInvalidData, "forecasts: %s %s must have the step %s and levels %v of the others, but has %s and %v", f.Component, f.Resource, w.step, w.levels, f.Step, f.Levels)
+	}
+	if n := len(f.Forecasters); n != 0 && n != len(schemas.Bands(f.Steps())) {
+		return schemas.Errorf(schemas.CodeInvalidData, "forecasts: %s %s must name a forecaster for each of its %d bands, but names %d", f.Component, f.Resource, len(schemas.Bands(f.Steps())), n)
+	}
+	switch c := f.Component.Compare(w.component); {
+	case c < 0:
+		return schemas.Errorf(schemas.CodeInternal, "forecasts: components must come in order, but %s comes after %s", f.Component, w.component)
+	case c > 0:
+		if err := w.flush(); err != nil {
+			return err
+		}
+		w.component = f.Component
+	case w.of[f.Resource] != nil:
+		return schemas.Errorf(schemas.CodeInvalidData, "forecasts: %s must have one of %s, but has two", f.Component, f.Resource)
+	}
+	w.of[f.Resource] = f
+	return nil
+}
+
+// flush writes the rows of the newest component.
+func (w *ForecastsWriter) flush() error {
+	b := w.rows
+	for _, at := range instants(w.of) {
+		if b.rows() == GroupRows {
+			if err := w.group(); err != nil {
+				return err
 			}
 		}
+		b.key(w.component, at)
+		column := keys
+		for _, r := range schemas.Resources() {
+			var name string
+			var mean, peak []float64
+			if f := w.of[r]; f != nil {
+				name, mean, peak = rowAt(f, at)
+			}
+			b.text(column, name)
+			for _, row := range [][]float64{mean, peak} {
+				for i := range w.levels {
+					units := int64(Unknown)
+					if row != nil {
+						units = Units(r, row[i])
+					}
+					b.ints(column+1+i, units)
+				}
+				column += len(w.levels)
+			}
+			column++
+		}
 	}
-	if err := flush(); err != nil {
+	clear(w.of)
+	return nil
+}
+
+// group writes a group of rows.
+func (w *ForecastsWriter) group() error {
+	err := w.file.Append(w.rows.frame())
+	w.rows.reset()
+	return err
+}
+
+// Close returns the file.
+func (w *ForecastsWriter) Close() ([]byte, error) {
+	if w.file == nil {
+		return nil, schemas.Errorf(schemas.CodeInvalidData, "forecasts: there must be at least one")
+	}
+	if err := w.flush(); err != nil {
 		return nil, err
 	}
-	spelled := make([]string, len(levels))
-	for i, l := range levels {
+	if err := w.group(); err != nil {
+		return nil, err
+	}
+	spelled := make([]string, len(w.levels))
+	for i, l := range w.levels {
 		spelled[i] = strconv.FormatFloat(l, 'g', -1, 64)
 	}
-	return w.Close(map[string]string{"step": step.String(), "levels": strings.Join(spelled, ",")})
+	return w.file.Close(map[string]string{"step": w.step.String(), "levels": strings.Join(spelled, ",")})
 }
 
 // instants returns the starts of all buckets that any of the forecasts covers,

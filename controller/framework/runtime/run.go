@@ -40,6 +40,22 @@ type Result struct {
 //
 // When ctx ends, what has not been bound yet stays as it is.
 func (f *Framework) Run(ctx context.Context, run string, candidates []*framework.Candidate) []Result {
+	s := f.Begin(run)
+	results := s.Decide(ctx, candidates)
+	s.Bind(ctx, results)
+	return results
+}
+
+// Session is a run of many components, of which some are taken through the forecast
+// cycle at a time, and all of them together through the binding cycle.
+type Session struct {
+	framework *Framework
+	run       string
+	startup   []Note
+}
+
+// Begin begins a run.
+func (f *Framework) Begin(run string) *Session {
 	var startup []Note
 	for _, p := range f.starters {
 		name := p.(framework.Plugin).Name()
@@ -47,8 +63,14 @@ func (f *Framework) Run(ctx context.Context, run string, candidates []*framework
 			startup = append(startup, Note{Plugin: name, Status: st})
 		}
 	}
+	return &Session{f, run, startup}
+}
+
+// Decide takes components through their forecast cycles, several at a time. The
+// results are in their order.
+func (s *Session) Decide(ctx context.Context, candidates []*framework.Candidate) []Result {
 	results := make([]Result, len(candidates))
-	workers := f.workers
+	workers := s.framework.workers
 	if workers <= 0 {
 		workers = goruntime.GOMAXPROCS(0)
 	}
@@ -56,13 +78,19 @@ func (f *Framework) Run(ctx context.Context, run string, candidates []*framework
 	group.SetLimit(workers)
 	for i, c := range candidates {
 		group.Go(func() error {
-			results[i] = f.decide(ctx, run, c)
-			results[i].Notes = append(slices.Clone(startup), results[i].Notes...)
+			results[i] = s.framework.decide(ctx, s.run, c)
+			results[i].Notes = append(slices.Clone(s.startup), results[i].Notes...)
 			return nil
 		})
 	}
 	_ = group.Wait() // decide reports in its result
+	return results
+}
 
+// Bind takes the components of a run through their binding cycles, once all of them
+// are decided.
+func (s *Session) Bind(ctx context.Context, results []Result) {
+	f := s.framework
 	for _, i := range f.queue(results) {
 		r := &results[i]
 		if err := ctx.Err(); err != nil || r.Decision == nil {
@@ -76,7 +104,16 @@ func (f *Framework) Run(ctx context.Context, run string, candidates []*framework
 			r.Status = st
 		}
 	}
-	return results
+}
+
+// Release lets go of a component's series and forecasts once it is decided. The
+// binding cycle needs neither, and those of all components of a run need not be in
+// memory together.
+func (r *Result) Release() {
+	r.Candidate.Series, r.Candidate.Measured = nil, nil
+	for resource := range r.Forecasts {
+		r.Forecasts[resource] = nil // that there was one still counts
+	}
 }
 
 // decide runs one forecast cycle and computes the decision.
@@ -87,6 +124,7 @@ func (f *Framework) decide(ctx context.Context, run string, c *framework.Candida
 		return r
 	}
 	r.Forecasts, r.Notes, r.Status = f.RunForecastCycle(ctx, r.state, c)
+	r.state.EndForecastCycle()
 	if ctx.Err() != nil {
 		// A plugin may have given up because of it: that is no verdict.
 		r.Forecasts, r.Status = nil, interrupted(ctx)
@@ -182,7 +220,7 @@ func (f *Framework) queue(results []Result) []int {
 	}
 	proposals := make(map[int]*framework.Proposal, len(sorted))
 	for _, i := range sorted {
-		proposals[i] = &framework.Proposal{Candidate: results[i].Candidate, Forecasts: results[i].Forecasts, Decision: results[i].Decision}
+		proposals[i] = &framework.Proposal{Candidate: results[i].Candidate, Decision: results[i].Decision}
 	}
 	p := f.queueSorts[0]
 	byUrgency := slices.Clone(sorted)

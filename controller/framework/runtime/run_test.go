@@ -234,6 +234,36 @@ func TestARunIsTheSameForAnyNumberOfWorkersAndAnyOrder(t *testing.T) {
 	}
 }
 
+// Those of a large installation are decided part by part, and let go of.
+func TestARunInPartsIsTheSame(t *testing.T) {
+	candidates, plugins := many(60)
+	whole := &binder{name: "Binder"}
+	want := build(t, nil, append(plugins, whole)...).Run(t.Context(), "run", candidates)
+
+	candidates, plugins = many(60)
+	parts := &binder{name: "Binder"}
+	session := build(t, nil, append(plugins, parts)...).Begin("run")
+	var got []runtime.Result
+	for part := range slices.Chunk(candidates, 7) {
+		for _, r := range session.Decide(t.Context(), part) {
+			r.Release()
+			if r.Candidate.Series != nil || r.Forecasts[schemas.CPU] != nil {
+				t.Errorf("%s still has its series or its forecast", r.Candidate.Component)
+			}
+			got = append(got, r)
+		}
+	}
+	session.Bind(t.Context(), got)
+	for i := range want {
+		if diff := cmp.Diff(want[i].Decision, got[i].Decision); diff != "" {
+			t.Errorf("decision (-whole +in parts):\n%s", diff)
+		}
+	}
+	if diff := cmp.Diff(whole.bound, parts.bound); diff != "" {
+		t.Errorf("bound (-whole +in parts):\n%s", diff)
+	}
+}
+
 func TestOneComponentNeverStopsTheOthers(t *testing.T) {
 	candidates, plugins := many(60)
 	results := build(t, nil, plugins...).Run(t.Context(), "run", candidates)

@@ -37,7 +37,7 @@ func (p *Calendar) View(_ context.Context, state *framework.CycleState, c *frame
 	if lens == nil {
 		return nil, 0, framework.NewStatus(framework.Skip, schemas.NoForecast, "the service has no calendar and no time zone")
 	}
-	state.Write(lensKey{r}, lens)
+	state.WriteWorking(lensKey{r}, lens)
 	return lens.Seen(), lens.Steps(steps), nil
 }
 

@@ -135,7 +135,7 @@ func networkOf(state *framework.CycleState, models *Library, c *framework.Candid
 		}
 		n.errors[w.Band] = e * ratio
 	}
-	state.Write(answerKey{r}, n)
+	state.WriteWorking(answerKey{r}, n)
 	return n, nil
 }
 
@@ -168,7 +168,7 @@ func analyse(state *framework.CycleState, c *framework.Candidate, r schemas.Reso
 			state.Delete(analysisKey{other})
 			state.Delete(answerKey{other})
 		}
-		state.Write(analysisKey{r}, a)
+		state.WriteWorking(analysisKey{r}, a)
 	}
 	a.once.Do(func() { a.status = a.prepare(c.Series[r], r, steps, season) })
 	return a, a.status

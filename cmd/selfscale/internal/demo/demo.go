@@ -117,7 +117,7 @@ func replayOurs(ctx context.Context, workloads []sim.Workload, version string, p
 		Inference: inference.New(inference.Config{
 			Framework: standard.Framework(profile, 0, binder),
 			Catalog:   func(context.Context) (inference.Catalog, error) { return fleet.Catalog{Cluster: cluster}, nil },
-			Done:      r.decided,
+			Decided:   r.decided,
 		}),
 		Version: version,
 	})

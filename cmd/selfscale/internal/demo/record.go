@@ -9,7 +9,6 @@ import (
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/summary"
 	"github.com/self-scaling/self-scaling/controller/framework/runtime"
 	"github.com/self-scaling/self-scaling/controller/sim"
-	"github.com/self-scaling/self-scaling/jobs/forecasts"
 	"github.com/self-scaling/self-scaling/schemas"
 )
 
@@ -22,6 +21,7 @@ type record struct {
 	// newest holds the last run's forecasts, results its outcome.
 	newest  []*schemas.Forecast
 	results []runtime.Result
+	of      time.Time // the instant of that run
 }
 
 // history is what happened to one component.
@@ -73,15 +73,22 @@ func (h *history) outcome() summary.Outcome {
 // Levels that the plots show.
 const lowLevel, midLevel, highLevel = .1, .5, .9
 
-// decided notes what a run of inference said and decided. The forecasts are held
-// against what the replay will bring, which nobody else has seen yet.
-func (r *record) decided(set forecasts.Set, results []runtime.Result) {
-	r.newest, r.results = set.Forecasts, results
-	for i := range set.Decisions {
-		r.components[set.Decisions[i].Component].last = &set.Decisions[i]
+// decided notes what a run of inference said about one component, and decided. The
+// forecasts are held against what the replay will bring, which nobody else has seen
+// yet.
+func (r *record) decided(result *runtime.Result) {
+	if now := result.Candidate.Now; !now.Equal(r.of) {
+		r.newest, r.results, r.of = nil, nil, now
 	}
-	for _, f := range set.Forecasts {
-		h := r.components[f.Component]
+	r.results = append(r.results, *result)
+	h := r.components[result.Candidate.Component]
+	h.last = result.Decision
+	for _, resource := range schemas.Resources() {
+		f := result.Forecasts[resource]
+		if f == nil {
+			continue
+		}
+		r.newest = append(r.newest, f)
 		h.ahead = append(h.ahead, chart.Interval{Time: f.Time(0), Low: f.At(0, lowLevel), Mid: f.At(0, midLevel), High: f.At(0, highLevel)})
 		for step := range f.Steps() {
 			actual, yesterday := h.usage(f.Time(step)), h.usage(f.Time(step).Add(-24*time.Hour))

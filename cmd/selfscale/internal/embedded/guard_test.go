@@ -70,7 +70,7 @@ type installation struct {
 	*testing.T
 	store     *artifact.Store
 	pipelines *embedded.Pipelines
-	results   []runtime.Result // of the newest run of inference
+	usage     *schemas.Series // as the newest run of inference saw it
 }
 
 func newInstallation(t *testing.T) *installation {
@@ -95,7 +95,7 @@ func newInstallation(t *testing.T) *installation {
 		Inference: inference.New(inference.Config{
 			Framework: standard.Framework(profile, 0, manifest.New(func(schemas.ComponentID, *autoscalingv2.HorizontalPodAutoscaler) error { return nil })),
 			Catalog:   func(context.Context) (inference.Catalog, error) { return standard.OnePolicy(shadow()), nil },
-			Done:      func(_ forecasts.Set, r []runtime.Result) { i.results = r },
+			Decided:   func(r *runtime.Result) { i.usage = r.Candidate.Series[schemas.CPU] },
 		}),
 		Version: "test",
 	})
@@ -149,7 +149,7 @@ func (i *installation) kept() (*schemas.Forecast, schemas.Decision) {
 
 // without returns the mixture of seasonal naive and the bank alone.
 func (i *installation) without() *schemas.Forecast {
-	s := i.results[0].Candidate.Series[schemas.CPU]
+	s := i.usage
 	levels, period := schemas.DefaultLevels(), schemas.StepsPerDay(s.Step)
 	mixed := func(s *schemas.Series, steps int, record []schemas.BandRecord) *schemas.Forecast {
 		h := bank.NewHistory(s.Mean, period, s.Len()-8*period)

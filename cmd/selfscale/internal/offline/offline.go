@@ -3,15 +3,15 @@
 package offline
 
 import (
-	"bytes"
+	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"path"
 	"time"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	"k8s.io/utils/clock"
 
 	"github.com/self-scaling/self-scaling/cmd/internal/standard"
 	"github.com/self-scaling/self-scaling/cmd/selfscale/internal/cli"
@@ -31,7 +31,6 @@ import (
 	"github.com/self-scaling/self-scaling/schemas"
 	"github.com/self-scaling/self-scaling/workflows"
 	"github.com/self-scaling/self-scaling/workflows/artifact"
-	"github.com/self-scaling/self-scaling/workflows/artifact/membucket"
 )
 
 // The files of a result beside those of package report.
@@ -74,9 +73,10 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 	}
 	defer out.Discard()
 
-	bucket := membucket.New(clock.RealClock{})
+	bucket := out.Bucket(StoreDir)
 	var set forecasts.Set
 	var results []runtime.Result
+	seen := map[schemas.ComponentID]outlook{}
 	manifests := map[schemas.ComponentID]*autoscalingv2.HorizontalPodAutoscaler{}
 	binder := manifest.New(func(id schemas.ComponentID, hpa *autoscalingv2.HorizontalPodAutoscaler) error {
 		manifests[id] = hpa
@@ -91,6 +91,7 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 			Framework: standard.Framework(profile, 0, binder, almanac.New(calendars)),
 			Catalog:   func(context.Context) (inference.Catalog, error) { return standard.OnePolicy(o.Policy), nil },
 			Table:     table,
+			Decided:   func(r *runtime.Result) { seen[r.Candidate.Component] = look(r) },
 			Done:      func(s forecasts.Set, r []runtime.Result) { set, results = s, r },
 		}),
 		Version: version,
@@ -103,8 +104,10 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 		{"collecting", "collect"}, {"training", "train"}, {"forecasting and deciding", "infer"},
 	} {
 		if err := run(ctx, pipelines, stage.pipeline, stage.name, now, c); err != nil {
-			return err
+			// Where the folder cannot be written, that is what there is to say.
+			return cmp.Or(bucket.Err(), err)
 		}
+		file.Release() // the store has it
 	}
 	writing := c.Progress.Stage("writing "+o.Out, 0)
 	err = write(ctx, out, bucket, set, manifests)
@@ -115,7 +118,7 @@ func Run(ctx context.Context, o cli.RunOptions, c cli.Console, version string) e
 	if err := out.Commit(); err != nil {
 		return err
 	}
-	return tell(c.Out, file, now, results, out.Path())
+	return tell(c.Out, file, now, results, seen, out.Path())
 }
 
 // instant returns the instant to decide for: the one that was asked for, or the
@@ -157,30 +160,26 @@ func write(ctx context.Context, out *outdir.Dir, bucket artifact.Bucket, set for
 			return err
 		}
 	}
-	var decisions bytes.Buffer
-	encoder := json.NewEncoder(&decisions)
-	for i := range set.Decisions {
-		if err := encoder.Encode(&set.Decisions[i]); err != nil {
-			return fmt.Errorf("encode the decision about %s: %w", set.Decisions[i].Component, err)
-		}
-	}
-	if err := out.WriteFile(DecisionsFile, decisions.Bytes()); err != nil {
+	if err := writeDecisions(out, set.Decisions); err != nil {
 		return err
-	}
-	var keys []string
-	if err := bucket.List(ctx, "", func(o artifact.ObjectInfo) bool { keys = append(keys, o.Key); return true }); err != nil {
-		return err
-	}
-	for _, key := range keys {
-		data, err := bucket.Get(ctx, key)
-		if err != nil {
-			return err
-		}
-		if err := out.WriteFile(path.Join(StoreDir, key), data); err != nil {
-			return err
-		}
 	}
 	return forecastsFile(ctx, out, artifact.New(bucket, artifact.Options{ReadOnly: true}))
+}
+
+// writeDecisions writes one decision a line.
+func writeDecisions(out *outdir.Dir, decisions []schemas.Decision) error {
+	file, err := out.Create(DecisionsFile)
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewWriter(file)
+	encoder := json.NewEncoder(lines)
+	for i := range decisions {
+		if err := encoder.Encode(&decisions[i]); err != nil {
+			return errors.Join(fmt.Errorf("write the decision about %s: %w", decisions[i].Component, err), file.Close())
+		}
+	}
+	return errors.Join(lines.Flush(), file.Close())
 }
 
 // forecastsFile writes the newest forecasts once more where people look for

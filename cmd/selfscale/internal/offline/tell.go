@@ -19,8 +19,15 @@ import (
 // whose floor would rise the most, then those without a forecast.
 const maxRows = 40
 
+// outlook is what the table says about a component besides the decision.
+type outlook struct{ history, cpu, memory string }
+
+func look(r *runtime.Result) outlook {
+	return outlook{days(r), highest(r, schemas.CPU), highest(r, schemas.Memory)}
+}
+
 // tell prints what was decided.
-func tell(w io.Writer, file *history.File, now time.Time, results []runtime.Result, out string) error {
+func tell(w io.Writer, file *history.File, now time.Time, results []runtime.Result, seen map[schemas.ComponentID]outlook, out string) error {
 	t := table.New(
 		table.Column{Heading: "\ncomponent"},
 		table.Column{Heading: "\nhistory", Align: table.Right},
@@ -51,7 +58,8 @@ func tell(w io.Writer, file *history.File, now time.Time, results []runtime.Resu
 		if !r.Decision.Reason.UsesForecast() {
 			reason += ": " + r.Decision.Message
 		}
-		t.Row(r.Candidate.Component.String(), days(r), highest(r, schemas.CPU), highest(r, schemas.Memory), floor, reason)
+		o := seen[r.Candidate.Component]
+		t.Row(r.Candidate.Component.String(), o.history, o.cpu, o.memory, floor, reason)
 	}
 	if _, err := t.WriteTo(w); err != nil {
 		return err

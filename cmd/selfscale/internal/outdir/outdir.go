@@ -160,6 +160,17 @@ func (d *Dir) WriteFile(name string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
+// remove takes a file back that Create has opened, once it is closed.
+func (d *Dir) remove(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.files[name] {
+		return nil
+	}
+	delete(d.files, name)
+	return ioError(d.target, os.Remove(filepath.Join(d.temp, filepath.FromSlash(name))))
+}
+
 // Commit puts all files in their place and removes those of an earlier run that
 // this one has not written. All files must be closed.
 func (d *Dir) Commit() error {
