@@ -29,6 +29,10 @@ func main() {
 	os.Exit(cli.Main(engine(), version, os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// runBytes is what selfscale run stays within, together with the program's own pages
+// half a GiB, as far as its history allows.
+const runBytes = 448 << 20
+
 // engine says what each command does.
 func engine() cli.Engine {
 	return cli.Engine{
@@ -36,6 +40,7 @@ func engine() cli.Engine {
 			return demo.Run(ctx, o, c, command.Version(version))
 		},
 		Run: func(ctx context.Context, o cli.RunOptions, c cli.Console) error {
+			memory.Within(ctx, runBytes)
 			return offline.Run(ctx, o, c, command.Version(version))
 		},
 		Remote: remote.Engine(),

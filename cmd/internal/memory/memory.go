@@ -3,6 +3,7 @@ package memory
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -44,21 +45,37 @@ func Follow(ctx context.Context, least int64) {
 		return
 	}
 	debug.SetMemoryLimit(least)
-	go func() {
-		live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
-		// The least of a minute: while something is read anew there is more for seconds.
-		var recent [12]uint64
-		ticker := time.NewTicker(5 * time.Second)
-		defer ticker.Stop()
-		for i := 0; ; i++ {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C:
-			}
-			metrics.Read(live)
-			recent[i%len(recent)] = live[0].Value.Uint64()
-			debug.SetMemoryLimit(max(least, int64(3*slices.Min(recent[:])/2)))
+	// The least of a minute: while something is read anew there is more for seconds.
+	go follow(ctx, least, math.MaxInt64, 5*time.Second, make([]uint64, 12))
+}
+
+// Within has garbage collected in time to stay, until ctx ends, within so many bytes as
+// long as what lives leaves room: beyond that the bound moves with what lives, as that of
+// Follow does. It is for a program that grows, and costs nothing while it is small.
+// GOMEMLIMIT in the environment goes before it, and so does the limit of a container.
+func Within(ctx context.Context, bytes int64) {
+	most := debug.SetMemoryLimit(-1)
+	if os.Getenv("GOMEMLIMIT") != "" || most <= bytes {
+		return
+	}
+	debug.SetMemoryLimit(bytes)
+	go follow(ctx, bytes, most, time.Second, make([]uint64, 1))
+}
+
+// follow keeps the bound above the least of what lived at the newest looks, within least
+// and most.
+func follow(ctx context.Context, least, most int64, every time.Duration, recent []uint64) {
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
 		}
-	}()
+		metrics.Read(live)
+		recent[i%len(recent)] = live[0].Value.Uint64()
+		debug.SetMemoryLimit(min(most, max(least, int64(3*slices.Min(recent)/2))))
+	}
 }
