@@ -14,6 +14,7 @@ import (
 	"github.com/self-scaling/self-scaling/jobs/trainer/network"
 	"github.com/self-scaling/self-scaling/jobs/trainer/pretrained"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/footprint"
 )
 
 const day = 96
@@ -204,34 +205,60 @@ func TestReplayedForecastsSeeNothingOfTheirDay(t *testing.T) {
 }
 
 // BenchmarkServe is what one resource of a component takes in a run of inference,
-// from four weeks of usage to the quantiles of the next day: the candidates, their
-// backtests, the network, seasonal naive and the mixture.
+// from its usage to the quantiles of the next day: the candidates, their backtests,
+// the network, seasonal naive and the mixture, one component after the other in the
+// memory of the one before. With peaks, the highest readings of the first hours are
+// forecast as well. Of cpu-ns/op, the processor's time, other processes take nothing.
 func BenchmarkServe(b *testing.B) {
-	levels := schemas.DefaultLevels()
-	weights := pretrained.Weights()
-	rng := rand.New(rand.NewPCG(3, 3))
-	var all []*schemas.Series
-	for range 16 {
-		y, wander := make([]float64, 28*day), 0.0
-		for i := range y {
-			wander += .02*rng.NormFloat64() - .01*wander
-			y[i] = 3 + math.Sin(2*math.Pi*float64(i)/day) + wander + .2*rng.NormFloat64()
-		}
-		all = append(all, series(y))
-	}
-	h, f := bank.NewHistory(nil, 1, 0), network.NewForecaster(levels)
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		s := all[i%len(all)]
-		h.Reset(s.Mean, day, s.Len()-8*day)
-		w, ok := network.NewWindow(h, s, day, s.Len(), day, levels)
-		if !ok {
-			b.Fatal("no window")
-		}
-		var t hedge.Trial
-		t.Bank, _ = f.Forecast(w, s, day, nil)
-		t.Network, _ = f.Forecast(w, s, day, weights)
-		t.Naive, _ = bank.SeasonalNaive(s, day, s.Len(), day, levels)
-		hedge.Mix(t, nil, nil)
+	for _, tc := range []struct {
+		name  string
+		days  int
+		peaks bool
+	}{{"5 days", 5, false}, {"14 days", 14, false}, {"28 days", 28, false}, {"28 days and peaks", 28, true}} {
+		b.Run(tc.name, func(b *testing.B) {
+			levels := schemas.DefaultLevels()
+			weights := pretrained.Weights()
+			rng := rand.New(rand.NewPCG(3, 3))
+			var all []*schemas.Series
+			for range 16 {
+				y, wander := make([]float64, tc.days*day), 0.0
+				for i := range y {
+					wander += .02*rng.NormFloat64() - .01*wander
+					y[i] = 3 + math.Sin(2*math.Pi*float64(i)/day) + wander + .2*rng.NormFloat64()
+				}
+				s := series(y)
+				if tc.peaks {
+					for _, v := range y {
+						s.Max = append(s.Max, v+math.Abs(.5*rng.NormFloat64()))
+					}
+				}
+				all = append(all, s)
+			}
+			h, f := bank.NewHistory(nil, 1, 0), network.NewForecaster(levels)
+			forecast := func(s *schemas.Series, steps int) (byBank, byNetwork *schemas.Forecast) {
+				h.Reset(s.Mean, day, s.Len()-8*day)
+				w, ok := network.NewWindow(h, s, day, s.Len(), steps, levels)
+				if !ok {
+					b.Fatal("no window")
+				}
+				byBank, _ = f.Forecast(w, s, steps, nil)
+				byNetwork, _ = f.Forecast(w, s, steps, weights)
+				return byBank, byNetwork
+			}
+			b.ReportAllocs()
+			before := footprint.Used(b)
+			for i := 0; b.Loop(); i++ {
+				s := all[i%len(all)]
+				var t hedge.Trial
+				t.Bank, t.Network = forecast(s, day)
+				if peaks, ok := network.Peaks(s); ok {
+					byBank, byNetwork := forecast(peaks, network.PeakHorizon)
+					t.Bank.Peaks, t.Network.Peaks = byBank.Values, byNetwork.Values
+				}
+				t.Naive, _ = bank.SeasonalNaive(s, day, s.Len(), day, levels)
+				hedge.Mix(t, nil, nil)
+			}
+			b.ReportMetric(float64(footprint.Used(b).Processor-before.Processor)/float64(b.N), "cpu-ns/op")
+		})
 	}
 }
