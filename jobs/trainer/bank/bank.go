@@ -69,6 +69,7 @@ type History struct {
 	y        []float64 // NaN is missing
 	period   int
 	week     int
+	negative bool      // whether any value is below 0
 	from     int       // first index for which the profiles below are filled
 	median5  []float64 // profile value for index i, made from the days before i; len(y)+period values
 	median14 []float64
@@ -82,6 +83,8 @@ type History struct {
 	lags     lags
 	scratch  []float64
 	weighing weighing
+
+	order orderstat.Order // of one phase's values
 }
 
 // NewHistory prepares a series for forecasts from origins at or after the index
@@ -104,6 +107,7 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	n := len(y)
 	h.y, h.period, h.week = y, period, 7*period
 	h.weighing.reset()
+	h.negative = slices.ContainsFunc(y, func(v float64) bool { return v < 0 })
 	// A level looks back one period from the origin.
 	h.from = max(0, earliest-period)
 	for _, v := range []*[]float64{&h.median5, &h.median14, &h.smooth5, &h.smooth14} {
@@ -117,22 +121,20 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	}
 	bridge(h.median5[h.from:])
 	bridge(h.median14[h.from:])
-	for i := h.from; i < n+period; i++ {
-		h.smooth5[i] = h.smoothed(h.median5, i, half5, n+period)
-		h.smooth14[i] = h.smoothed(h.median14, i, half14, n+period)
-	}
-	for i := h.from; i < n; i++ {
-		h.resid[i] = y[i] - h.median5[i]
-		h.rough[i] = y[i] - h.smooth5[i]
-		h.ahead[i] = y[i] - h.median5[i+period]
-		h.daily[i] = math.NaN()
-		if j := i - period; j >= 0 {
-			h.daily[i] = y[i] - y[j]
+	h.smooth(h.median5, h.smooth5, half5)
+	h.smooth(h.median14, h.smooth14, half14)
+	subtract(h.resid, y, h.median5, h.from)
+	subtract(h.rough, y, h.smooth5, h.from)
+	subtract(h.ahead, y, h.median5[period:], h.from)
+	for _, d := range []struct {
+		from []float64
+		lag  int
+	}{{h.daily, period}, {h.weekly, h.week}} {
+		first := min(max(h.from, d.lag), n)
+		for i := h.from; i < first; i++ {
+			d.from[i] = math.NaN()
 		}
-		h.weekly[i] = math.NaN()
-		if j := i - h.week; j >= 0 {
-			h.weekly[i] = y[i] - y[j]
-		}
+		subtract(d.from[first:], y[first:], y[max(0, first-d.lag):], 0)
 	}
 	h.lags.reset(y, period, h.from)
 }
@@ -140,62 +142,39 @@ func (h *History) Reset(y []float64, period, earliest int) {
 // profile fills the medians of one phase, from index first on, with medians over
 // the days before each.
 func (h *History) profile(first int) {
-	var five, fortnight sorted
 	n, p := len(h.y), h.period
-	for d := min(14, first/p); d >= 1; d-- {
-		fortnight.insert(h.y[first-d*p])
-		if d <= 5 {
-			five.insert(h.y[first-d*p])
+	var column [64]float64 // the days that follow each other
+	for i := first; i < n+p; {
+		before := min(14, i/p)
+		days := column[:0]
+		for j := i - before*p; j < n && len(days) < len(column); j += p {
+			days = append(days, h.y[j])
 		}
-	}
-	for i := first; i < n+p; i += p {
-		h.median5[i], h.median14[i] = five.median(), fortnight.median()
-		if i >= n {
-			break
+		h.order.Reset(days)
+		var five, fortnight uint64
+		for d := range before {
+			fortnight |= h.order.Of(d)
+			if d >= before-5 {
+				five |= h.order.Of(d)
+			}
 		}
-		five.insert(h.y[i])
-		fortnight.insert(h.y[i])
-		if j := i - 4*p; j-p >= 0 {
-			five.remove(h.y[j-p])
-		}
-		if j := i - 13*p; j-p >= 0 {
-			fortnight.remove(h.y[j-p])
+		for d := before; i < n+p; d++ {
+			h.median5[i], h.median14[i] = h.order.Median(five), h.order.Median(fortnight)
+			i += p
+			if d == len(days) {
+				break
+			}
+			five |= h.order.Of(d)
+			fortnight |= h.order.Of(d)
+			if d >= 5 {
+				five &^= h.order.Of(d - 5)
+			}
+			if d >= 14 {
+				fortnight &^= h.order.Of(d - 14)
+			}
 		}
 	}
 }
-
-// sorted is a small multiset in order.
-type sorted struct {
-	values [16]float64
-	n      int
-}
-
-func (s *sorted) insert(v float64) {
-	if v != v {
-		return
-	}
-	k := s.n
-	for k > 0 && s.values[k-1] > v {
-		s.values[k] = s.values[k-1]
-		k--
-	}
-	s.values[k] = v
-	s.n++
-}
-
-func (s *sorted) remove(v float64) {
-	if v != v {
-		return
-	}
-	k := 0
-	for k < s.n-1 && s.values[k] != v {
-		k++
-	}
-	copy(s.values[k:s.n-1], s.values[k+1:s.n])
-	s.n--
-}
-
-func (s *sorted) median() float64 { return middle(s.values[:s.n]) }
 
 func resize(s []float64, n int) []float64 {
 	if cap(s) < n {
@@ -245,6 +224,40 @@ func (h *History) smoothed(profile []float64, i, half, end int) float64 {
 		}
 	}
 	return sum / float64(n)
+}
+
+// smooth fills out, from where the profiles are filled on, with what
+// [History.smoothed] says of a profile.
+func (h *History) smooth(profile, out []float64, half int) {
+	end := len(profile)
+	i := h.from
+	fill := func(last int) {
+		for ; i < last; i++ {
+			out[i] = h.smoothed(profile, i, half, end)
+		}
+	}
+	fill(min(h.from+half, end))
+	width := 2*half + 1
+	inverse := float64(width)
+	for ; i < end-half; i++ {
+		sum := 0.0
+		for _, v := range profile[i-half:][:width] {
+			sum += v
+		}
+		if out[i] = sum / inverse; sum != sum {
+			out[i] = h.smoothed(profile, i, half, end)
+		}
+	}
+	fill(end)
+}
+
+// subtract fills out with a - b from an index on.
+func subtract(out, a, b []float64, from int) {
+	out, a, b = out[from:], a[from:], b[from:]
+	a, b = a[:len(out)], b[:len(out)]
+	for i := range out {
+		out[i] = a[i] - b[i]
+	}
 }
 
 // medianOf returns the median of the values that are not missing.
@@ -327,22 +340,33 @@ func orZero(v float64) float64 {
 // maxDecay is where a decay has come to nothing.
 const maxDecay = 256
 
-// Decays over the horizon, in steps: 3 of the newest residual, 8 of the last
-// few, 16 of those of the last hours, 24 of the last value itself.
-var decay3, decay8, decay16, decay24 = decayTable(3), decayTable(8), decayTable(16), decayTable(24)
+// decays are what is left of something n steps in a row: 3 is the decay, in steps, of
+// the newest residual, 8 that of the last few, 16 of those of the last hours, 24 of the
+// last value itself.
+type decays struct {
+	by3, by8, by16, by24 []float64
+	n                    int
+}
 
-func decayTable(tau float64) (t [maxDecay]float64) {
+var allDecays = decays{decayTable(3), decayTable(8), decayTable(16), decayTable(24), maxDecay}
+
+func decayTable(tau float64) []float64 {
+	t := make([]float64, maxDecay)
 	for i := range t {
 		t[i] = math.Exp(-float64(i) / tau)
 	}
 	return t
 }
 
-func decay(table *[maxDecay]float64, step int) float64 {
+var nothing [maxDecay]float64
+
+// decaysFrom returns the decays from a step on.
+func decaysFrom(step int) decays {
 	if step >= maxDecay {
-		return 0
+		return decays{nothing[:], nothing[:], nothing[:], nothing[:], maxDecay}
 	}
-	return table[step]
+	d := allDecays
+	return decays{d.by3[step:], d.by8[step:], d.by16[step:], d.by24[step:], d.n - step}
 }
 
 // Forecast fills out, candidate after candidate, with their forecasts for the
@@ -353,74 +377,127 @@ func (h *History) Forecast(o *Origin, first, last int, out []float64) {
 	n, p, y, t := last-first, h.period, h.y, o.t
 	row := func(c Candidate) []float64 { return out[int(c)*n : (int(c)+1)*n : (int(c)+1)*n] }
 	yesterday, median5, median14 := row(Yesterday), row(Median5), row(Median14)
-	smooth14, smoothLevel := row(Smooth14), row(SmoothLevel)
-	i := t + first%p
-	for k := range n {
-		// Beyond one period the first forecast period is repeated, so that nothing
-		// at or after the origin is read.
-		if i == t+p {
-			i = t
-		}
-		m5 := h.median5[i]
-		v := math.NaN()
+	smooth5, smooth14 := row(SmoothLevel), row(Smooth14)
+	// Beyond one period the first forecast period is repeated, so that nothing at or
+	// after the origin is read.
+	for k := 0; k < n; {
+		i := t + (first+k)%p
+		end := min(t+p, i+n-k)
+		copy(median5[k:], h.median5[i:end])
+		copy(median14[k:], h.median14[i:end])
+		copy(smooth5[k:], h.smooth5[i:end])
+		copy(smooth14[k:], h.smooth14[i:end])
+		copy(yesterday[k:], median5[k:])
 		if i >= p {
-			v = y[i-p]
+			copy(yesterday[k:], y[i-p:end-p])
 		}
+		for j := max(i, t+p-half5); j < end; j++ {
+			smooth5[k+j-i], smooth14[k+j-i] = h.smoothed(h.median5, j, half5, t+p), h.smoothed(h.median14, j, half14, t+p)
+		}
+		k += end - i
+	}
+	for k, v := range yesterday {
 		if v != v {
-			v = m5
+			yesterday[k] = median5[k]
 		}
-		yesterday[k], median5[k], median14[k] = v, m5, h.median14[i]
-		if i+half5 < t+p {
-			smooth14[k], smoothLevel[k] = h.smooth14[i], h.smooth5[i]
-		} else {
-			smooth14[k], smoothLevel[k] = h.smoothed(h.median14, i, half14, t+p), h.smoothed(h.median5, i, half5, t+p)
-		}
-		i++
 	}
-	level, medianResidual, increment := row(Level), row(MedianResidual), row(Increment)
-	yesterdayDrift, yesterdayLevel := row(YesterdayDrift), row(YesterdayLevel)
-	lastFour, lastDay, lastValue, revert := row(LastFour), row(LastDay), row(LastValue), row(Revert)
-	for k := range n {
-		d3, d8 := decay(&decay3, first+k), decay(&decay8, first+k)
-		m5, yd := median5[k], yesterday[k]
-		level[k] = m5 + o.level + (o.resid4-o.level)*d8
-		medianResidual[k] = m5 + o.resid1*d3
-		increment[k] = o.last + m5 - o.median5
-		yesterdayDrift[k] = yd + o.daily1*d3
-		yesterdayLevel[k] = yd + o.dailyFew
-		lastFour[k], lastDay[k], lastValue[k] = o.lastFour, o.lastDay, o.last
-		revert[k] = o.lastDay + (o.last-o.lastDay)*decay(&decay24, first+k)
-		smoothLevel[k] += levelShare*o.level + (o.rough8-levelShare*o.level)*decay(&decay16, first+k)
-	}
-	week, weekLevel, weekDrift, twoWeeks, medianWeek := row(LastWeek), row(WeekLevel), row(WeekDrift), row(TwoWeeks), row(MedianWeek)
-	for k := range n {
-		v, v2 := math.NaN(), math.NaN()
-		if step := first + k; step < h.week {
-			if j := t + step - h.week; j >= 0 {
-				v = y[j]
-				if j -= h.week; j >= 0 {
-					v2 = y[j]
-				}
-				if v != v {
-					v = v2
-				}
-			}
-		}
-		week[k] = v
-		weekLevel[k] = v + o.weekLevel + (o.week1-o.weekLevel)*decay(&decay8, first+k)
-		weekDrift[k] = v + o.week1*decay(&decay3, first+k)
-		twoWeeks[k] = (v + v2) / 2
+	week, twoWeeks, medianWeek := row(LastWeek), row(TwoWeeks), row(MedianWeek)
+	h.lastWeeks(t+first, max(0, min(n, h.week-first)), week, twoWeeks)
+	for k, v := range week {
 		medianWeek[k] = (median5[k] + v) / 2
 	}
-	h.followAnalogs(o, first, row(Analog), row(AnalogMedian))
-	analog, drift := row(Analog), row(AnalogDrift)
-	for k := range n {
-		drift[k] = analog[k] + o.analogs.resid*decay(&decay8, first+k)
+	analog := row(Analog)
+	h.followAnalogs(o, first, analog, row(AnalogMedian))
+
+	fill(row(LastFour), o.lastFour)
+	fill(row(LastDay), o.lastDay)
+	fill(row(LastValue), o.last)
+	shift(row(Increment), median5, o.last-o.median5)
+	shift(row(YesterdayLevel), yesterday, o.dailyFew)
+	for k := 0; k < n; {
+		d := decaysFrom(first + k)
+		m := min(n-k, d.n)
+		part := func(v []float64) []float64 { return v[k : k+m] }
+		relax(part(row(Level)), part(median5), o.resid4, o.level, d.by8)
+		relax(part(row(MedianResidual)), part(median5), o.resid1, 0, d.by3)
+		relax(part(row(YesterdayDrift)), part(yesterday), o.daily1, 0, d.by3)
+		relax(part(row(WeekLevel)), part(week), o.week1, o.weekLevel, d.by8)
+		relax(part(row(WeekDrift)), part(week), o.week1, 0, d.by3)
+		relax(part(row(Revert)), part(row(LastDay)), o.last-o.lastDay, 0, d.by24)
+		relax(part(smooth5), part(smooth5), o.rough8, levelShare*o.level, d.by16)
+		relax(part(row(AnalogDrift)), part(analog), o.analogs.resid, 0, d.by8)
+		k += m
 	}
-	for i, v := range out[:Count*n] {
-		if v < 0 {
-			out[i] = 0
+	if h.negative {
+		for i, v := range out[:Count*n] {
+			if v < 0 {
+				out[i] = 0
+			}
 		}
+	}
+}
+
+// lastWeeks fills week with the values a week before index i and after, of which
+// only the first n are known yet, and twoWeeks with the means of those and the ones
+// another week before. Where last week's is missing, the other one stands for it.
+func (h *History) lastWeeks(i, n int, week, twoWeeks []float64) {
+	missing := math.NaN()
+	known := func(j int) float64 {
+		if j < 0 {
+			return missing
+		}
+		return h.y[j]
+	}
+	k := 0
+	if j := i - 2*h.week; j >= 0 && n > 0 {
+		w, before := h.y[i-h.week:][:n], h.y[j:][:n]
+		for k = range n {
+			v, v2 := w[k], before[k]
+			if v != v {
+				v = v2
+			}
+			week[k], twoWeeks[k] = v, (v+v2)/2
+		}
+		k = n
+	}
+	for ; k < n; k++ {
+		v, v2 := known(i+k-h.week), known(i+k-2*h.week)
+		if v != v {
+			v = v2
+		}
+		week[k], twoWeeks[k] = v, (v+v2)/2
+	}
+	fill(week[n:], missing)
+	fill(twoWeeks[n:], missing)
+}
+
+func fill(out []float64, v float64) {
+	for i := range out {
+		out[i] = v
+	}
+}
+
+// shift fills out with what lies so far above base, and not below 0.
+func shift(out, base []float64, by float64) {
+	base = base[:len(out)]
+	for i, v := range base {
+		if v += by; v < 0 {
+			v = 0
+		}
+		out[i] = v
+	}
+}
+
+// relax fills out with what lies above base by something that goes from one
+// value to another as the decay does, and not below 0.
+func relax(out, base []float64, from, to float64, decay []float64) {
+	base, decay = base[:len(out)], decay[:len(out)]
+	from -= to
+	for i, v := range base {
+		if v = v + to + from*decay[i]; v < 0 {
+			v = 0
+		}
+		out[i] = v
 	}
 }
 
@@ -488,57 +565,95 @@ const minVolatility = .05
 
 // lags holds, for each lag of whole periods, running sums of how much the series
 // differs from itself that much before, so that the difference over any period is
-// a subtraction.
+// a subtraction. It keeps the sums before blocks of a few differences, and what
+// lies beside whole blocks is added up when it is asked for.
 type lags struct {
-	from  int // index of the first sum
-	sums  [maxAnalogs + 1][]float64
-	known [maxAnalogs + 1][]int32 // how many differences each sum holds
+	y      []float64
+	period int
+	from   int       // index of the first block
+	sums   []float64 // before each block, the lags side by side
+	known  []int32   // how many differences each sum holds
 }
 
-// maxAnalogs is how many days back an analog may lie.
-const maxAnalogs = 21
+const (
+	// maxAnalogs is how many days back an analog may lie.
+	maxAnalogs = 21
+	// lagBlock is how many differences make a block. They begin at its multiples, as
+	// origins of backtests do where a day is of quarter hours.
+	lagBlock = 8
+)
 
 func (l *lags) reset(y []float64, period, from int) {
-	l.from = max(0, from)
-	for d := 1; d <= maxAnalogs; d++ {
-		n := len(y) - l.from + 1
-		l.sums[d] = resize(l.sums[d], n)
-		if cap(l.known[d]) < n {
-			l.known[d] = make([]int32, n)
-		}
-		l.known[d] = l.known[d][:n]
+	l.y, l.period, l.from = y, period, from/lagBlock*lagBlock
+	blocks := max(0, len(y)-l.from) / lagBlock
+	l.sums = resize(l.sums, (blocks+1)*maxAnalogs)
+	if cap(l.known) < len(l.sums) {
+		l.known = make([]int32, len(l.sums))
+	}
+	l.known = l.known[:len(l.sums)]
+	for d := range maxAnalogs {
 		sum, count := 0.0, int32(0)
-		sums, known := l.sums[d], l.known[d]
-		sums[0], known[0] = 0, 0
-		// Nothing is known before the first value that has one so much before it.
-		none := min(max(0, d*period-l.from), n-1)
-		clear(sums[1 : none+1])
-		clear(known[1 : none+1])
-		now := y[l.from+none:]
-		before := y[max(0, l.from+none-d*period):][:len(now)]
-		sums, known = sums[none+1:][:len(now)], known[none+1:][:len(now)]
-		for k, v := range now {
-			r := math.Abs(v - before[k])
-			if r != r {
-				r = 0
-				count--
+		back, at := (d+1)*period, d
+		for b := l.from; ; b += lagBlock {
+			l.sums[at], l.known[at] = sum, count
+			if at += maxAnalogs; at >= len(l.sums) {
+				break
 			}
-			sum += r
-			count++
-			sums[k], known[k] = sum, count
+			if before := b - back; before >= 0 {
+				x, z := (*[lagBlock]float64)(y[b:]), (*[lagBlock]float64)(y[before:])
+				// By twos, because an addition waits for the one before.
+				s := ((math.Abs(x[0]-z[0]) + math.Abs(x[1]-z[1])) + (math.Abs(x[2]-z[2]) + math.Abs(x[3]-z[3]))) +
+					((math.Abs(x[4]-z[4]) + math.Abs(x[5]-z[5])) + (math.Abs(x[6]-z[6]) + math.Abs(x[7]-z[7])))
+				if s == s {
+					sum += s
+					count += lagBlock
+					continue
+				}
+			}
+			s, n := l.differences(d+1, b, b+lagBlock)
+			sum += s
+			count += int32(n)
 		}
 	}
 }
 
-// distance returns the mean absolute difference over [a, b) to d periods before,
-// NaN where less than a quarter of it is known.
-func (l *lags) distance(d, a, b int) float64 {
-	a, b = max(a, l.from)-l.from, b-l.from
-	n := l.known[d][b] - l.known[d][a]
-	if n == 0 || int(n)*4 < b-a {
-		return math.NaN()
+// differences returns the sum of the absolute differences over [a, b) to d periods
+// before, and how many are known.
+func (l *lags) differences(d, a, b int) (sum float64, known int) {
+	back := d * l.period
+	for i := max(a, back); i < b; i++ {
+		if r := math.Abs(l.y[i] - l.y[i-back]); r == r {
+			sum += r
+			known++
+		}
 	}
-	return (l.sums[d][b] - l.sums[d][a]) / float64(n)
+	return sum, known
+}
+
+// distances fills out, for lags from one period on, with the mean absolute difference
+// over [a, b), from the first block on, NaN where less than a quarter of it is known.
+func (l *lags) distances(a, b int, out []float64) {
+	a = max(a, l.from)
+	first, last := (a-l.from+lagBlock-1)/lagBlock, (b-l.from)/lagBlock
+	begin, end := l.from+first*lagBlock, l.from+last*lagBlock
+	if begin > end { // within one block
+		first, last, begin, end = 0, 0, b, b
+	}
+	beside := a < begin || end < b
+	sums0, sums1 := l.sums[first*maxAnalogs:][:len(out)], l.sums[last*maxAnalogs:][:len(out)]
+	known0, known1 := l.known[first*maxAnalogs:][:len(out)], l.known[last*maxAnalogs:][:len(out)]
+	for d := range out {
+		sum, n := sums1[d]-sums0[d], int(known1[d]-known0[d])
+		if beside {
+			s0, n0 := l.differences(d+1, a, begin)
+			s1, n1 := l.differences(d+1, end, b)
+			sum, n = sum+s0+s1, n+n0+n1
+		}
+		out[d] = sum / float64(n)
+		if n*4 < b-a {
+			out[d] = math.NaN()
+		}
+	}
 }
 
 // analogs are the days that count at one origin.
@@ -557,15 +672,18 @@ const minAnalogs = 4
 func (h *History) findAnalogs(o *Origin) {
 	a := &o.analogs
 	var dist [maxAnalogs]float64
+	days := min(maxAnalogs, o.t/h.period-1)
+	if days < minAnalogs {
+		return
+	}
+	h.lags.distances(o.t-h.period, o.t, dist[:days])
 	sum := 0.0
-	for d := 1; d <= maxAnalogs && o.t-(d+1)*h.period >= 0; d++ {
-		v := h.lags.distance(d, o.t-h.period, o.t)
-		if v != v {
-			continue
+	for d, v := range dist[:days] {
+		if v == v {
+			a.lag[a.n], dist[a.n] = d+1, v
+			sum += v
+			a.n++
 		}
-		a.lag[a.n], dist[a.n] = d, v
-		sum += v
-		a.n++
 	}
 	if a.n < minAnalogs {
 		a.n = 0
@@ -586,22 +704,21 @@ func (h *History) findAnalogs(o *Origin) {
 		a.weight[k] = w
 		total += w
 	}
-	for k := range a.n {
-		a.weight[k] /= total
+	for k, w := range a.weight[:a.n] {
+		a.weight[k] = w / total
 	}
-	var order [len(a.nearest)]float64
-	for k := range a.n {
-		i := a.near
-		for i > 0 && order[i-1] > dist[k] {
-			if i < len(order) {
-				order[i], a.nearest[i] = order[i-1], a.nearest[i-1]
-			}
-			i--
+	// Of those that are equally near, but for rounding, the newest come first.
+	nearest := [len(a.nearest)]int64{math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64}
+	for k, d := range dist[:a.n] {
+		// Distances are not negative, so that their bits are in their order.
+		key := int64(math.Float32bits(float32(d)))<<8 | int64(a.lag[k])
+		for i, other := range nearest {
+			nearest[i], key = min(key, other), max(key, other)
 		}
-		if i < len(order) {
-			order[i], a.nearest[i] = dist[k], a.lag[k]
-			a.near = min(a.near+1, len(order))
-		}
+	}
+	a.near = min(a.n, len(nearest))
+	for i, key := range nearest[:a.near] {
+		a.nearest[i] = int(key & 0xff)
 	}
 	var resid [4]float64
 	n := 0
@@ -611,16 +728,15 @@ func (h *History) findAnalogs(o *Origin) {
 			n++
 		}
 	}
-	slices.Sort(resid[:n])
-	a.resid = orZero(middle(resid[:n]))
+	a.resid = orZero(orderstat.Median(resid[:n]))
 }
 
 // mean returns the weighted mean of the analogs of index i, of those that are
 // known and lie before t.
 func (a *analogs) mean(y []float64, i, period, t int) float64 {
 	sum, total := 0.0, 0.0
-	for k := range a.n {
-		j := i - a.lag[k]*period
+	for k, lag := range a.lag[:a.n] {
+		j := i - lag*period
 		if j < 0 || j >= t {
 			continue
 		}
@@ -648,16 +764,24 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 	p := h.period
 	// Whole rows at a time, as long as nothing is missing.
 	clear(mean)
-	for e := range a.n {
-		w := a.weight[e]
-		for k, phase := 0, first%p; k < len(mean); phase = 0 {
-			n := min(len(mean)-k, p-phase)
-			past := h.y[o.t-a.lag[e]*p+phase:][:n]
-			for i, m := range mean[k : k+n] {
-				mean[k+i] = m + w*past[i]
+	for k, phase := 0, first%p; k < len(mean); phase = 0 {
+		out := mean[k:min(len(mean), k+p-phase)]
+		past := func(e int) []float64 { return h.y[o.t-a.lag[e]*p+phase:][:len(out)] }
+		e := 0
+		for ; e+4 <= a.n; e += 4 {
+			v0, v1, v2, v3 := past(e), past(e+1), past(e+2), past(e+3)
+			w0, w1, w2, w3 := a.weight[e], a.weight[e+1], a.weight[e+2], a.weight[e+3]
+			for i, m := range out {
+				out[i] = m + w0*v0[i] + w1*v1[i] + w2*v2[i] + w3*v3[i]
 			}
-			k += n
 		}
+		for ; e < a.n; e++ {
+			v, w := past(e), a.weight[e]
+			for i, m := range out {
+				out[i] = m + w*v[i]
+			}
+		}
+		k += len(out)
 	}
 	for k, v := range mean {
 		if v != v {

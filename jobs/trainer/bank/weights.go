@@ -61,9 +61,52 @@ const leastWeight = 1e-3
 type tryout struct {
 	n         int
 	residuals []float64 // Count x n
+	// The sums of their absolute values, and how many are known, over the steps
+	// before edge and over the others, which is what bands ask for.
+	edge        int
+	sums, known []float64 // Count x 2
 }
 
 func (t *tryout) of(c int) []float64 { return t.residuals[c*t.n : (c+1)*t.n] }
+
+// compare turns forecasts into residuals. What lies beyond the actual values is not
+// known.
+func (t *tryout) compare(actual []float64) {
+	edge := min(t.edge, len(actual))
+	for c := range Count {
+		r := t.of(c)
+		t.sums[2*c], t.known[2*c] = residuals(actual[:edge], r)
+		t.sums[2*c+1], t.known[2*c+1] = residuals(actual[edge:], r[edge:])
+		for k := len(actual); k < len(r); k++ {
+			r[k] = math.NaN()
+		}
+	}
+}
+
+// residuals turns forecasts into what they lack of the actual values, and returns
+// the sum of the absolute values of those that are known, and their number.
+func residuals(actual, forecasts []float64) (sum, known float64) {
+	// Four sums, because an addition waits for the one before.
+	var s0, s1, s2, s3 float64
+	forecasts = forecasts[:len(actual)]
+	a, f := actual, forecasts
+	for ; len(a) >= 4 && len(f) >= 4; a, f = a[4:], f[4:] {
+		r0, r1, r2, r3 := a[0]-f[0], a[1]-f[1], a[2]-f[2], a[3]-f[3]
+		f[0], f[1], f[2], f[3] = r0, r1, r2, r3
+		s0 += math.Abs(r0)
+		s1 += math.Abs(r1)
+		s2 += math.Abs(r2)
+		s3 += math.Abs(r3)
+	}
+	for k, v := range a {
+		f[k] = v - f[k]
+		s0 += math.Abs(f[k])
+	}
+	if sum = s0 + s1 + s2 + s3; sum == sum {
+		return sum, float64(len(actual))
+	}
+	return absolute(forecasts)
+}
 
 // shortHorizon is how far the frequent origins look: the first two bands.
 const shortHorizon = 16
@@ -93,29 +136,32 @@ type part struct {
 	first, last int
 }
 
+// error returns the sum of a candidate's absolute residuals, and how many are known.
+func (p *part) error(c int) (sum, known float64) {
+	switch {
+	case p.first == 0 && p.last == p.edge:
+		return p.sums[2*c], p.known[2*c]
+	case p.first == p.edge && p.last == p.n:
+		return p.sums[2*c+1], p.known[2*c+1]
+	}
+	return absolute(p.of(c)[p.first:p.last])
+}
+
 // try returns the residuals of one origin: of the steps of the near bands, or of
 // those beyond them.
 func (h *History) try(origin int, far bool, horizon int) tryout {
-	cache, first, last := h.weighing.near, 0, shortHorizon
+	cache, first, last, edge := h.weighing.near, 0, shortHorizon, schemas.Bands(shortHorizon)[0].Last
 	if far {
-		cache, first, last = h.weighing.far, shortHorizon, horizon
+		cache, first, last, edge = h.weighing.far, shortHorizon, horizon, 0
 	}
 	if kept, ok := cache[origin]; ok && kept.n >= last-first {
 		return kept
 	}
 	o := h.Origin(origin)
-	t := tryout{n: last - first, residuals: h.weighing.arena.take(Count * (last - first))}
+	memory := &h.weighing.arena
+	t := tryout{n: last - first, residuals: memory.take(Count * (last - first)), edge: edge, sums: memory.take(2 * Count), known: memory.take(2 * Count)}
 	h.Forecast(&o, first, last, t.residuals)
-	actual := h.y[min(origin+first, len(h.y)):min(origin+last, len(h.y))]
-	for c := range Count {
-		r := t.of(c)
-		for k, v := range actual {
-			r[k] = v - r[k]
-		}
-		for k := len(actual); k < len(r); k++ {
-			r[k] = math.NaN()
-		}
-	}
+	t.compare(h.y[min(origin+first, len(h.y)):min(origin+last, len(h.y))])
 	cache[origin] = t
 	return t
 }
@@ -201,11 +247,11 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 
 func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 	w := BandWeights{Band: band, MAE: math.NaN(), BaselineMAE: math.NaN(), Loss: math.NaN(), BaselineLoss: math.NaN()}
-	var count [Count]int
+	var count [Count]float64
 	for i := range parts {
 		p := &parts[i]
 		for c := range Count {
-			sum, n := absolute(p.of(c)[p.first:p.last])
+			sum, n := p.error(c)
 			w.Error[c] += sum
 			count[c] += n
 		}
@@ -219,7 +265,7 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 			w.Error[c] = math.NaN()
 			continue
 		}
-		w.Error[c] /= float64(count[c])
+		w.Error[c] /= count[c]
 		if w.Error[c] < best {
 			best, w.Best = w.Error[c], Candidate(c)
 		}
@@ -248,7 +294,7 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 	for c := range w.Weight {
 		w.Weight[c] /= sum
 	}
-	w.Residuals = make([]float64, 0, most)
+	w.Residuals = make([]float64, 0, int(most))
 	baseline := h.weighing.baseline[:0]
 	for i := range parts {
 		p := &parts[i]
@@ -276,30 +322,14 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 
 // absolute returns the sum of the absolute values of those that are known, and
 // their number.
-func absolute(values []float64) (sum float64, n int) {
-	// Four sums, because an addition waits for the one before.
-	var s0, s1, s2, s3 float64
-	v := values
-	for ; len(v) >= 4; v = v[4:] {
-		s0 += math.Abs(v[0])
-		s1 += math.Abs(v[1])
-		s2 += math.Abs(v[2])
-		s3 += math.Abs(v[3])
-	}
-	for _, x := range v {
-		s0 += math.Abs(x)
-	}
-	if sum = s0 + s1 + s2 + s3; sum == sum {
-		return sum, len(values)
-	}
-	sum = 0
+func absolute(values []float64) (sum, known float64) {
 	for _, x := range values {
 		if x == x {
 			sum += math.Abs(x)
-			n++
+			known++
 		}
 	}
-	return sum, n
+	return sum, known
 }
 
 // judge returns the mean absolute value of residuals and the pinball loss, at
@@ -307,7 +337,8 @@ func absolute(values []float64) (sum float64, n int) {
 func judge(residuals []float64, q float64) (mae, loss float64) {
 	for _, r := range residuals {
 		mae += math.Abs(r)
-		loss += max(LossLevel*(r-q), (LossLevel-1)*(r-q))
+		d := r - q
+		loss += .5*math.Abs(d) + (LossLevel-.5)*d
 	}
 	n := float64(len(residuals))
 	return mae / n, loss / n
@@ -318,19 +349,32 @@ func judge(residuals []float64, q float64) (mae, loss float64) {
 // there, NaN if none of those that count is. It reuses out.
 func (w *BandWeights) Combine(values []float64, n, first, last int, out []float64) []float64 {
 	out = resize(out, last-first)
-	start := math.NaN()
-	if slices.Max(w.Weight[:]) > 0 {
-		start = 0
-	}
-	for k := range out {
-		out[k] = start
-	}
+	var rows [Count][]float64
+	var weights [Count]float64
+	counting := 0
 	for c, weight := range w.Weight {
-		if weight == 0 {
-			continue
+		if weight > 0 {
+			rows[counting], weights[counting] = values[c*n+first:c*n+last], weight
+			counting++
 		}
-		for k, v := range values[c*n+first : c*n+last] {
-			out[k] += weight * v
+	}
+	if counting == 0 {
+		fill(out, math.NaN())
+		return out
+	}
+	clear(out)
+	c := 0
+	for ; c+4 <= counting; c += 4 {
+		v0, v1, v2, v3 := rows[c][:len(out)], rows[c+1][:len(out)], rows[c+2][:len(out)], rows[c+3][:len(out)]
+		w0, w1, w2, w3 := weights[c], weights[c+1], weights[c+2], weights[c+3]
+		for k, sum := range out {
+			out[k] = sum + w0*v0[k] + w1*v1[k] + w2*v2[k] + w3*v3[k]
+		}
+	}
+	for ; c < counting; c++ {
+		weight, row := weights[c], rows[c][:len(out)]
+		for k, sum := range out {
+			out[k] = sum + weight*row[k]
 		}
 	}
 	for k, v := range out {

@@ -8,11 +8,18 @@ import (
 )
 
 // Median returns the median of values, which it reorders, and NaN for none. The
-// values must not contain NaN. It takes linear time on average.
+// values must not contain NaN. It takes linear time on average, and up to sixteen
+// values, which most medians of a backtest are taken of, the same time whatever
+// their order.
 func Median(values []float64) float64 {
 	n := len(values)
-	if n == 0 {
+	switch {
+	case n == 0:
 		return math.NaN()
+	case n <= 8:
+		return medianOf8(values)
+	case n <= 16:
+		return medianOf16(values)
 	}
 	upper := Select(values, n/2)
 	if n%2 == 1 {

@@ -32,6 +32,56 @@ func TestMedian(t *testing.T) {
 	}
 }
 
+// middle returns the median of what is sorted, which may be nothing.
+func middle(sorted []float64) float64 {
+	n := len(sorted)
+	if n == 0 {
+		return math.NaN()
+	}
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+func TestMedianAgreesWithSorting(t *testing.T) {
+	value := rapid.OneOf(
+		rapid.Float64Range(-5, 5),
+		rapid.Map(rapid.IntRange(-2, 2), func(i int) float64 { return float64(i) }),
+		rapid.SampledFrom([]float64{0, math.Copysign(0, -1), math.Inf(1), math.SmallestNonzeroFloat64, -math.MaxFloat64 / 2}),
+	)
+	rapid.Check(t, func(t *rapid.T) {
+		values := rapid.SliceOfN(value, 1, 40).Draw(t, "values")
+		want := middle(slices.Sorted(slices.Values(values)))
+		if got := orderstat.Median(values); got != want {
+			t.Fatalf("Median = %v, want %v", got, want)
+		}
+	})
+}
+
+func TestOrderHasTheMediansOfSets(t *testing.T) {
+	value := rapid.OneOf(rapid.Float64Range(-5, 5), rapid.Map(rapid.IntRange(-2, 2), func(i int) float64 { return float64(i) }), rapid.Just(math.NaN()))
+	var o orderstat.Order // used again and again
+	rapid.Check(t, func(t *rapid.T) {
+		values := rapid.SliceOfN(value, 0, 64).Draw(t, "values")
+		o.Reset(values)
+		for range 10 {
+			var set uint64
+			var members []float64
+			for i, v := range values {
+				if rapid.Bool().Draw(t, "member") {
+					set |= o.Of(i)
+					if v == v {
+						members = append(members, v)
+					}
+				}
+			}
+			slices.Sort(members)
+			want, got := middle(members), o.Median(set)
+			if got != want && !(math.IsNaN(got) && math.IsNaN(want)) {
+				t.Fatalf("Median of %v = %v, want %v", members, got, want)
+			}
+		}
+	})
+}
+
 func TestSelectAgreesWithSorting(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		values := rapid.SliceOfN(rapid.Float64Range(-5, 5), 1, 200).Draw(t, "values")
