@@ -70,7 +70,8 @@ type History struct {
 	period   int
 	week     int
 	negative bool      // whether any value is below 0
-	from     int       // first index for which the profiles below are filled
+	from     int       // first index for which the differences below are filled
+	profiles int       // first index for which the profiles are
 	median5  []float64 // profile value for index i, made from the days before i; len(y)+period values
 	median14 []float64
 	smooth5  []float64 // the same, each value the mean of itself and its neighbours
@@ -102,29 +103,36 @@ const (
 	half14 = 2
 )
 
+// beforeOrigin is how far before an origin its profile is looked at: eight steps,
+// half a window for smoothing and what bridges a gap.
+const beforeOrigin = 16
+
 // Reset prepares for another series, reusing memory.
 func (h *History) Reset(y []float64, period, earliest int) {
 	n := len(y)
 	h.y, h.period, h.week = y, period, 7*period
 	h.weighing.reset()
 	h.negative = slices.ContainsFunc(y, func(v float64) bool { return v < 0 })
-	// A level looks back one period from the origin.
+	// A level looks back one period from the origin, at profiles of the next one.
 	h.from = max(0, earliest-period)
+	if h.profiles = h.from; earliest >= 2*period {
+		h.profiles = max(h.from, earliest-beforeOrigin)
+	}
 	for _, v := range []*[]float64{&h.median5, &h.median14, &h.smooth5, &h.smooth14} {
 		*v = resize(*v, n+period)
 	}
 	for _, v := range []*[]float64{&h.resid, &h.rough, &h.ahead, &h.daily, &h.weekly} {
 		*v = resize(*v, n)
 	}
-	for first := h.from; first < min(h.from+period, n+period); first++ {
+	for first := h.profiles; first < min(h.profiles+period, n+period); first++ {
 		h.profile(first)
 	}
-	bridge(h.median5[h.from:])
-	bridge(h.median14[h.from:])
+	bridge(h.median5[h.profiles:])
+	bridge(h.median14[h.profiles:])
 	h.smooth(h.median5, h.smooth5, half5)
 	h.smooth(h.median14, h.smooth14, half14)
-	subtract(h.resid, y, h.median5, h.from)
-	subtract(h.rough, y, h.smooth5, h.from)
+	subtract(h.resid, y, h.median5, h.profiles)
+	subtract(h.rough, y, h.smooth5, h.profiles)
 	subtract(h.ahead, y, h.median5[period:], h.from)
 	for _, d := range []struct {
 		from []float64
@@ -217,7 +225,7 @@ func (h *History) smoothed(profile []float64, i, half, end int) float64 {
 		return math.NaN()
 	}
 	sum, n := 0.0, 0
-	for _, v := range profile[max(h.from, i-half):min(end, i+half+1)] {
+	for _, v := range profile[max(h.profiles, i-half):min(end, i+half+1)] {
 		if v == v {
 			sum += v
 			n++
@@ -230,25 +238,27 @@ func (h *History) smoothed(profile []float64, i, half, end int) float64 {
 // [History.smoothed] says of a profile.
 func (h *History) smooth(profile, out []float64, half int) {
 	end := len(profile)
-	i := h.from
-	fill := func(last int) {
-		for ; i < last; i++ {
-			out[i] = h.smoothed(profile, i, half, end)
+	// Whole windows, NaN where one has a gap or is cut short.
+	p, o := profile[h.profiles:], out[h.profiles:]
+	fill(o[:min(half, len(o))], math.NaN())
+	fill(o[max(0, len(o)-half):], math.NaN())
+	switch half {
+	case half5:
+		o := o[min(half, len(o)):]
+		for k := 0; k < len(p)-6; k++ {
+			o[k] = (p[k] + p[k+1] + p[k+2] + p[k+3] + p[k+4] + p[k+5] + p[k+6]) / 7
+		}
+	case half14:
+		o := o[min(half, len(o)):]
+		for k := 0; k < len(p)-4; k++ {
+			o[k] = (p[k] + p[k+1] + p[k+2] + p[k+3] + p[k+4]) / 5
 		}
 	}
-	fill(min(h.from+half, end))
-	width := 2*half + 1
-	inverse := float64(width)
-	for ; i < end-half; i++ {
-		sum := 0.0
-		for _, v := range profile[i-half:][:width] {
-			sum += v
-		}
-		if out[i] = sum / inverse; sum != sum {
-			out[i] = h.smoothed(profile, i, half, end)
+	for i, v := range o {
+		if v != v {
+			o[i] = h.smoothed(profile, h.profiles+i, half, end)
 		}
 	}
-	fill(end)
 }
 
 // subtract fills out with a - b from an index on.
@@ -519,13 +529,25 @@ func (o *Origin) Residuals() (newest, lastFour, period float64) {
 func (h *History) Volatility(t int, out []float64) (mean float64) {
 	p := h.period
 	total, known := 0.0, 0
-	for k := range out {
-		i := t + k
-		sum, n := 0.0, 0
-		for d := 1; d <= 14 && i-d*p >= 0; d++ {
-			if r := h.y[i-d*p] - h.median14[i]; r == r {
-				sum += math.Abs(r)
-				n++
+	// Whole days at a time, as long as nothing is missing.
+	clear(out)
+	days := min(14, t/p)
+	median := h.median14[t:][:len(out)]
+	for d := 1; d <= days; d++ {
+		day := h.y[t-d*p:][:len(out)]
+		for k, v := range day {
+			out[k] += math.Abs(v - median[k])
+		}
+	}
+	for k, sum := range out {
+		n := days
+		if t+k >= (days+1)*p && days < 14 || sum != sum {
+			sum, n = 0, 0
+			for d := 1; d <= 14 && t+k-d*p >= 0; d++ {
+				if r := h.y[t+k-d*p] - median[k]; r == r {
+					sum += math.Abs(r)
+					n++
+				}
 			}
 		}
 		out[k] = math.NaN()
@@ -592,34 +614,39 @@ func (l *lags) reset(y []float64, period, from int) {
 	}
 	l.known = l.known[:len(l.sums)]
 	for d := range maxAnalogs {
-		sum, count := 0.0, int32(0)
-		back, at := (d+1)*period, d
-		for b := l.from; ; b += lagBlock {
+		back := (d + 1) * period
+		sum, count, at := 0.0, int32(0), d
+		add := func(s float64, n int32) {
 			l.sums[at], l.known[at] = sum, count
-			if at += maxAnalogs; at >= len(l.sums) {
-				break
-			}
-			if before := b - back; before >= 0 {
-				x, z := (*[lagBlock]float64)(y[b:]), (*[lagBlock]float64)(y[before:])
-				// By twos, because an addition waits for the one before.
-				s := ((math.Abs(x[0]-z[0]) + math.Abs(x[1]-z[1])) + (math.Abs(x[2]-z[2]) + math.Abs(x[3]-z[3]))) +
-					((math.Abs(x[4]-z[4]) + math.Abs(x[5]-z[5])) + (math.Abs(x[6]-z[6]) + math.Abs(x[7]-z[7])))
-				if s == s {
-					sum += s
-					count += lagBlock
-					continue
-				}
-			}
-			s, n := l.differences(d+1, b, b+lagBlock)
+			at += maxAnalogs
 			sum += s
-			count += int32(n)
+			count += n
 		}
+		b, end := l.from, l.from+blocks*lagBlock
+		for ; b < end && b < back; b += lagBlock {
+			add(l.differences(d+1, b, b+lagBlock))
+		}
+		x, z := y[b:end], y[b-min(b, back):][:end-b]
+		for k := 0; k < len(x)-(lagBlock-1); k += lagBlock {
+			// By twos, because an addition waits for the one before.
+			s := ((math.Abs(x[k]-z[k]) + math.Abs(x[k+1]-z[k+1])) + (math.Abs(x[k+2]-z[k+2]) + math.Abs(x[k+3]-z[k+3]))) +
+				((math.Abs(x[k+4]-z[k+4]) + math.Abs(x[k+5]-z[k+5])) + (math.Abs(x[k+6]-z[k+6]) + math.Abs(x[k+7]-z[k+7])))
+			if s == s {
+				l.sums[at], l.known[at] = sum, count
+				at += maxAnalogs
+				sum += s
+				count += lagBlock
+				continue
+			}
+			add(l.differences(d+1, b+k, b+k+lagBlock))
+		}
+		l.sums[at], l.known[at] = sum, count
 	}
 }
 
 // differences returns the sum of the absolute differences over [a, b) to d periods
 // before, and how many are known.
-func (l *lags) differences(d, a, b int) (sum float64, known int) {
+func (l *lags) differences(d, a, b int) (sum float64, known int32) {
 	back := d * l.period
 	for i := max(a, back); i < b; i++ {
 		if r := math.Abs(l.y[i] - l.y[i-back]); r == r {
@@ -643,14 +670,14 @@ func (l *lags) distances(a, b int, out []float64) {
 	sums0, sums1 := l.sums[first*maxAnalogs:][:len(out)], l.sums[last*maxAnalogs:][:len(out)]
 	known0, known1 := l.known[first*maxAnalogs:][:len(out)], l.known[last*maxAnalogs:][:len(out)]
 	for d := range out {
-		sum, n := sums1[d]-sums0[d], int(known1[d]-known0[d])
+		sum, n := sums1[d]-sums0[d], known1[d]-known0[d]
 		if beside {
 			s0, n0 := l.differences(d+1, a, begin)
 			s1, n1 := l.differences(d+1, end, b)
 			sum, n = sum+s0+s1, n+n0+n1
 		}
 		out[d] = sum / float64(n)
-		if n*4 < b-a {
+		if int(n)*4 < b-a {
 			out[d] = math.NaN()
 		}
 	}
@@ -720,15 +747,42 @@ func (h *History) findAnalogs(o *Origin) {
 	for i, key := range nearest[:a.near] {
 		a.nearest[i] = int(key & 0xff)
 	}
-	var resid [4]float64
+	a.resid = h.analogResidual(o)
+}
+
+// analogResidual returns the median of the last four values less what the analogs
+// say of them, as far as they are known, 0 where none is.
+func (h *History) analogResidual(o *Origin) float64 {
+	a := &o.analogs
+	var r [4]float64
+	if from := o.t - len(r); from-a.lag[a.n-1]*h.period >= 0 {
+		// As long as nothing is missing.
+		total := 0.0
+		for k, w := range a.weight[:a.n] {
+			v := (*[len(r)]float64)(h.y[from-a.lag[k]*h.period:])
+			r[0] += w * v[0]
+			r[1] += w * v[1]
+			r[2] += w * v[2]
+			r[3] += w * v[3]
+			total += w
+		}
+		sum := 0.0
+		for i, v := range h.y[from:o.t] {
+			r[i] = v - r[i]/total
+			sum += r[i]
+		}
+		if sum == sum {
+			return orderstat.Median(r[:])
+		}
+	}
 	n := 0
-	for i := max(0, o.t-4); i < o.t; i++ {
-		if r := h.y[i] - a.mean(h.y, i, h.period, o.t); r == r {
-			resid[n] = r
+	for i := max(0, o.t-len(r)); i < o.t; i++ {
+		if v := h.y[i] - a.mean(h.y, i, h.period, o.t); v == v {
+			r[n] = v
 			n++
 		}
 	}
-	a.resid = orZero(orderstat.Median(resid[:n]))
+	return orZero(orderstat.Median(r[:n]))
 }
 
 // mean returns the weighted mean of the analogs of index i, of those that are
@@ -812,16 +866,16 @@ func (h *History) smoothMedians(o *Origin, phase int, out []float64) {
 		}
 		next = min(len(out), h.period-phase-1)
 	}
+	p0, p1, p2, p3, p4 := past[0], past[1], past[2], past[3], past[4]
 	for k := range out {
 		after := math.NaN()
 		if k < next {
-			after = median5(past[0][k], past[1][k], past[2][k], past[3][k], past[4][k])
+			after = orderstat.MedianOf5(p0[k], p1[k], p2[k], p3[k], p4[k])
 		}
 		if after != after && phase+k+1 < h.period {
 			after = h.nearestMedian(o, phase+k+1)
 		}
-		out[k] = (before + here + after) / 3
-		if out[k] != out[k] {
+		if out[k] = (before + here + after) / 3; out[k] != out[k] {
 			sum, n := 0.0, 0.0
 			for _, v := range [3]float64{before, here, after} {
 				if v == v {
@@ -833,12 +887,6 @@ func (h *History) smoothMedians(o *Origin, phase int, out []float64) {
 		}
 		before, here = here, after
 	}
-}
-
-// median5 returns the median of five values, NaN where one of them is.
-func median5(a, b, c, d, e float64) float64 {
-	f, g := max(min(a, b), min(c, d)), min(max(a, b), max(c, d))
-	return max(min(e, f), min(max(e, f), g))
 }
 
 // nearestMedian returns the median of the nearest analogs at a phase of the

@@ -61,8 +61,19 @@ func repeat(usage []float64, period int, levels, values []float64, limit float64
 	}
 	for j, level := range levels {
 		offset := orderstat.Quantile(spread, level)
-		for i := 0; i*len(levels) < len(values); i++ {
-			values[i*len(levels)+j] = min(max(0, season[i%period]+offset), limit)
+		phase := 0
+		for i := j; i < len(values); i += len(levels) {
+			v := season[phase] + offset
+			if v < 0 {
+				v = 0
+			}
+			if v > limit {
+				v = limit
+			}
+			values[i] = v
+			if phase++; phase == period {
+				phase = 0
+			}
 		}
 	}
 	return true
@@ -72,8 +83,8 @@ func repeat(usage []float64, period int, levels, values []float64, limit float64
 // of the bucket after the series, and how many are known. A phase that is never
 // known takes the median of those that are.
 func lastSeason(usage []float64, period int) (season []float64, known int) {
-	season = make([]float64, period)
-	var values []float64
+	memory := make([]float64, 2*period)
+	season, values := memory[:period:period], memory[period:period]
 	for i := range season {
 		season[i] = math.NaN()
 		for j := len(usage) - period + i; j >= 0; j -= period {
@@ -99,8 +110,9 @@ func lastSeason(usage []float64, period int) (season []float64, known int) {
 
 // differences returns y(s) - y(s-period) of the last periods, sorted.
 func differences(usage []float64, period int) []float64 {
-	var out []float64
-	for i := max(period, len(usage)-spreadPeriods*period); i < len(usage); i++ {
+	first := max(period, len(usage)-spreadPeriods*period)
+	out := make([]float64, 0, max(0, len(usage)-first))
+	for i := first; i < len(usage); i++ {
 		if d := usage[i] - usage[i-period]; d == d {
 			out = append(out, d)
 		}

@@ -61,51 +61,57 @@ const leastWeight = 1e-3
 type tryout struct {
 	n         int
 	residuals []float64 // Count x n
-	// The sums of their absolute values, and how many are known, over the steps
-	// before edge and over the others, which is what bands ask for.
-	edge        int
-	sums, known []float64 // Count x 2
+	// The errors over the steps before edge, and over the others: what bands ask for.
+	edge          int
+	before, after errors
 }
+
+// errors holds, for each candidate, the sum of the absolute residuals that are
+// known, and their number.
+type errors struct{ sum, known []float64 }
 
 func (t *tryout) of(c int) []float64 { return t.residuals[c*t.n : (c+1)*t.n] }
 
 // compare turns forecasts into residuals. What lies beyond the actual values is not
 // known.
 func (t *tryout) compare(actual []float64) {
-	edge := min(t.edge, len(actual))
+	n := len(actual)
+	edge := min(t.edge, n)
+	fill(t.before.known, float64(edge))
+	fill(t.after.known, float64(n-edge))
 	for c := range Count {
 		r := t.of(c)
-		t.sums[2*c], t.known[2*c] = residuals(actual[:edge], r)
-		t.sums[2*c+1], t.known[2*c+1] = residuals(actual[edge:], r[edge:])
-		for k := len(actual); k < len(r); k++ {
-			r[k] = math.NaN()
+		before, after := 0.0, residuals(actual[edge:], r[edge:])
+		if edge > 0 {
+			before = residuals(actual[:edge], r)
 		}
+		if fill(r[n:], math.NaN()); before != before || after != after {
+			before, t.before.known[c] = absolute(r[:edge])
+			after, t.after.known[c] = absolute(r[edge:n])
+		}
+		t.before.sum[c], t.after.sum[c] = before, after
 	}
 }
 
 // residuals turns forecasts into what they lack of the actual values, and returns
-// the sum of the absolute values of those that are known, and their number.
-func residuals(actual, forecasts []float64) (sum, known float64) {
+// the sum of the absolute values, NaN where one is not known.
+func residuals(actual, forecasts []float64) float64 {
+	f := forecasts[:len(actual)]
 	// Four sums, because an addition waits for the one before.
 	var s0, s1, s2, s3 float64
-	forecasts = forecasts[:len(actual)]
-	a, f := actual, forecasts
-	for ; len(a) >= 4 && len(f) >= 4; a, f = a[4:], f[4:] {
-		r0, r1, r2, r3 := a[0]-f[0], a[1]-f[1], a[2]-f[2], a[3]-f[3]
-		f[0], f[1], f[2], f[3] = r0, r1, r2, r3
+	for k := 0; k < len(actual)-3; k += 4 {
+		r0, r1, r2, r3 := actual[k]-f[k], actual[k+1]-f[k+1], actual[k+2]-f[k+2], actual[k+3]-f[k+3]
+		f[k], f[k+1], f[k+2], f[k+3] = r0, r1, r2, r3
 		s0 += math.Abs(r0)
 		s1 += math.Abs(r1)
 		s2 += math.Abs(r2)
 		s3 += math.Abs(r3)
 	}
-	for k, v := range a {
-		f[k] = v - f[k]
+	for k := len(actual) &^ 3; k < len(actual); k++ {
+		f[k] = actual[k] - f[k]
 		s0 += math.Abs(f[k])
 	}
-	if sum = s0 + s1 + s2 + s3; sum == sum {
-		return sum, float64(len(actual))
-	}
-	return absolute(forecasts)
+	return s0 + s1 + s2 + s3
 }
 
 // shortHorizon is how far the frequent origins look: the first two bands.
@@ -136,15 +142,18 @@ type part struct {
 	first, last int
 }
 
-// error returns the sum of a candidate's absolute residuals, and how many are known.
-func (p *part) error(c int) (sum, known float64) {
+// errors returns those of a part, in memory that is given where none are kept.
+func (p *part) errors(memory errors) errors {
 	switch {
 	case p.first == 0 && p.last == p.edge:
-		return p.sums[2*c], p.known[2*c]
+		return p.before
 	case p.first == p.edge && p.last == p.n:
-		return p.sums[2*c+1], p.known[2*c+1]
+		return p.after
 	}
-	return absolute(p.of(c)[p.first:p.last])
+	for c := range Count {
+		memory.sum[c], memory.known[c] = absolute(p.of(c)[p.first:p.last])
+	}
+	return memory
 }
 
 // try returns the residuals of one origin: of the steps of the near bands, or of
@@ -159,7 +168,10 @@ func (h *History) try(origin int, far bool, horizon int) tryout {
 	}
 	o := h.Origin(origin)
 	memory := &h.weighing.arena
-	t := tryout{n: last - first, residuals: memory.take(Count * (last - first)), edge: edge, sums: memory.take(2 * Count), known: memory.take(2 * Count)}
+	t := tryout{
+		n: last - first, residuals: memory.take(Count * (last - first)), edge: edge,
+		before: errors{memory.take(Count), memory.take(Count)}, after: errors{memory.take(Count), memory.take(Count)},
+	}
 	h.Forecast(&o, first, last, t.residuals)
 	t.compare(h.y[min(origin+first, len(h.y)):min(origin+last, len(h.y))])
 	cache[origin] = t
@@ -247,13 +259,13 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 
 func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 	w := BandWeights{Band: band, MAE: math.NaN(), BaselineMAE: math.NaN(), Loss: math.NaN(), BaselineLoss: math.NaN()}
-	var count [Count]float64
+	var count, sums, known [Count]float64
+	memory := errors{sums[:], known[:]}
 	for i := range parts {
-		p := &parts[i]
-		for c := range Count {
-			sum, n := p.error(c)
+		e := parts[i].errors(memory)
+		for c, sum := range e.sum {
 			w.Error[c] += sum
-			count[c] += n
+			count[c] += e.known[c]
 		}
 	}
 	// A candidate that could only be tried on few of the steps is not comparable

@@ -185,7 +185,7 @@ func Mix(t Trial, values, peaks []schemas.BandRecord) *schemas.Forecast {
 }
 
 func mixAll(made [count]*schemas.Forecast, record []schemas.BandRecord, steps int) []float64 {
-	levels := made[ofBank].Levels
+	levels, limit := made[ofBank].Levels, made[ofBank].Resource.Limit()
 	values := make([]float64, 0, steps*len(levels))
 	for b, band := range schemas.Bands(steps) {
 		var r *schemas.BandRecord
@@ -198,10 +198,21 @@ func mixAll(made [count]*schemas.Forecast, record []schemas.BandRecord, steps in
 			row := values[len(values)-len(levels):]
 			m.row(made, step, row)
 			m.spread(levels, row)
+			ascending, before := true, 0.0
 			for j, v := range row {
-				row[j] = min(max(0, v), made[ofBank].Resource.Limit())
+				if v < 0 {
+					v = 0
+				}
+				if v > limit {
+					v = limit
+				}
+				row[j] = v
+				ascending = ascending && v >= before
+				before = v
 			}
-			slices.Sort(row)
+			if !ascending {
+				slices.Sort(row)
+			}
 		}
 	}
 	return values
@@ -211,10 +222,11 @@ func mixAll(made [count]*schemas.Forecast, record []schemas.BandRecord, steps in
 type mixture struct {
 	weights      [count]float64
 	lower, upper float64
+	median       int // its level's index
 }
 
 func newMixture(r *schemas.BandRecord, made [count]*schemas.Forecast) mixture {
-	m := mixture{Weights(r), 1, 1}
+	m := mixture{Weights(r), 1, 1, middle(made[ofBank].Levels)}
 	if r != nil {
 		m.lower, m.upper = math.Exp(r.Lower), math.Exp(r.Upper)
 	}
@@ -246,7 +258,7 @@ func (m *mixture) row(made [count]*schemas.Forecast, step int, row []float64) {
 
 // spread moves quantiles away from their median, or towards it.
 func (m *mixture) spread(levels, row []float64) {
-	median := row[middle(levels)]
+	median := row[m.median]
 	for j, l := range levels {
 		switch {
 		case l < .5:

@@ -54,6 +54,8 @@ type Window struct {
 type windowBand struct {
 	scale    float64
 	offsets  []float64 // the bank's residual quantile of each level
+	middle   float64   // of the offsets, and how far apart they are, see [Center]
+	spread   float64
 	features [numOfBand]float32
 }
 
@@ -90,6 +92,7 @@ func newWindowBand(bw *bank.BandWeights, b int, levels []float64, floor, spread 
 	for i, l := range levels {
 		wb.offsets[i] = bw.Offset(l)
 	}
+	wb.middle, wb.spread = Center(levels, wb.offsets)
 	x := wb.features[:0]
 	least := 1e-3 * wb.scale
 	var logs [numErrors]float64
@@ -125,10 +128,15 @@ func newWindowBand(bw *bank.BandWeights, b int, levels []float64, floor, spread 
 }
 
 func cut(v float64) float32 {
-	if v != v {
+	switch {
+	case v > clip:
+		return clip
+	case v < -clip:
+		return -clip
+	case v != v:
 		return 0
 	}
-	return float32(max(-clip, min(clip, v)))
+	return float32(v)
 }
 
 func cutLog(v float64) float32 {
@@ -197,11 +205,12 @@ func (w *Window) stepFeatures(step int, x []float32) {
 	first, last := w.row(step)
 	inv := 1 / (b.scale * float64(last-first))
 	apart := 0.0
+	anchor := w.anchor[first:last]
 	for c := range bank.Count {
 		sum, far := 0.0, 0.0
-		row := w.forecasts[c*w.Steps : (c+1)*w.Steps]
-		for k := first; k < last; k++ {
-			d := row[k] - w.anchor[k]
+		row := w.forecasts[c*w.Steps+first:][:len(anchor)]
+		for k, v := range anchor {
+			d := row[k] - v
 			sum += d
 			far += math.Abs(d)
 		}
@@ -210,9 +219,8 @@ func (w *Window) stepFeatures(step int, x []float32) {
 			apart += weight[c] * far * inv
 		}
 	}
-	h := float64(first+last-1) / 2
 	x = x[numCandidates:]
-	x[0], x[1], x[2] = float32(math.Exp(-h/2)), float32(math.Exp(-h/8)), float32(math.Exp(-h/32))
+	copy(x, ahead(first+last-1))
 	restless := 0.0
 	for k := first; k < last; k++ {
 		restless += w.volatility[k%len(w.volatility)]
@@ -220,6 +228,29 @@ func (w *Window) stepFeatures(step int, x []float32) {
 	x[3] = cutLog(restless / float64(last-first))
 	x[4] = cutLog(apart)
 }
+
+// ahead returns how far ahead a row lies, as decays: twice the mean of its first and
+// last step is given.
+func ahead(twice int) []float32 {
+	if twice >= len(aheads) {
+		t := timeOf(twice)
+		return t[:]
+	}
+	return aheads[twice][:]
+}
+
+func timeOf(twice int) [numTime]float32 {
+	h := float64(twice) / 2
+	return [numTime]float32{float32(math.Exp(-h / 2)), float32(math.Exp(-h / 8)), float32(math.Exp(-h / 32))}
+}
+
+// aheads are those of the first days of quarter hours.
+var aheads = func() (t [400][numTime]float32) {
+	for i := range t {
+		t[i] = timeOf(i)
+	}
+	return t
+}()
 
 // Anchor returns the bank's weighted forecast of a step.
 func (w *Window) Anchor(step int) float64 { return w.anchor[step] }
@@ -258,8 +289,16 @@ func (w *Window) Differences(step int, out []float32) {
 // lie from its anchor, in cores or bytes: as far as its residuals do, more where
 // the time of day is restless and less where it is quiet.
 func (w *Window) Offsets(step int, out []float64) {
-	share := math.Sqrt(w.volatility[step%len(w.volatility)])
+	share := w.restlessness(step)
 	for i, o := range w.bands[w.band(step)].offsets {
 		out[i] = o * share
 	}
+}
+
+// restlessness returns how far the offsets of a step lie beside those of its band.
+func (w *Window) restlessness(step int) float64 {
+	if step >= len(w.volatility) {
+		step %= len(w.volatility)
+	}
+	return math.Sqrt(w.volatility[step])
 }

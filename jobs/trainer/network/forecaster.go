@@ -78,12 +78,11 @@ func newOutput(z, features []float32) output {
 	}
 	sum := 0.0
 	for c, v := range o.weight {
-		v = math.Exp(v - most)
-		if v < leastWeight {
-			v = 0
+		o.weight[c] = 0
+		if v -= most; v > logLeastWeight || v != v {
+			o.weight[c] = math.Exp(v)
+			sum += o.weight[c]
 		}
-		o.weight[c] = v
-		sum += v
 	}
 	for c := range o.weight {
 		o.weight[c] /= sum
@@ -91,9 +90,9 @@ func newOutput(z, features []float32) output {
 	return o
 }
 
-// leastWeight is what a candidate must count for, beside the best one, to be
-// looked at.
-const leastWeight = 1e-7
+// logLeastWeight is the logarithm of what a candidate must count for, beside the
+// best one, to be looked at.
+var logLeastWeight = math.Log(1e-7)
 
 // factor reads the logarithm of a factor, which is kept from being absurd.
 func factor(z float32) float64 { return math.Exp(max(-3, min(2, float64(z)))) }
@@ -103,26 +102,28 @@ func factor(z float32) float64 { return math.Exp(max(-3, min(2, float64(z)))) }
 // forecast.
 func (o *output) quantiles(w *Window, step int, levels, offsets, row []float64) bool {
 	point, total := 0.0, 0.0
-	for c, weight := range o.weight {
-		if weight == 0 {
-			continue
+	at := step
+	for _, weight := range o.weight {
+		if weight != 0 {
+			if v := w.forecasts[at]; v == v {
+				point += weight * v
+				total += weight
+			}
 		}
-		if v := w.forecasts[c*w.Steps+step]; v == v {
-			point += weight * v
-			total += weight
-		}
+		at += w.Steps
 	}
 	if !(total > 0) {
 		return false
 	}
-	o.spread(point/total, levels, offsets, row)
+	share, b := w.restlessness(step), &w.bands[w.band(step)]
+	o.spread(point/total, b.middle*share, b.spread*share, levels, offsets, row)
 	return true
 }
 
-// spread puts quantiles around a point.
-func (o *output) spread(point float64, levels, offsets, row []float64) {
-	middle, spread := Center(levels, offsets)
-	point += middle + o.shift*spread
+// spread puts quantiles around a point. The middle of the offsets and how far they
+// are apart are those of [Center].
+func (o *output) spread(point, middle, apart float64, levels, offsets, row []float64) {
+	point += middle + o.shift*apart
 	for j, l := range levels {
 		k := o.upper
 		if l < .5 {
@@ -147,7 +148,8 @@ func Quantiles(z, features, differences []float32, levels, offsets, row []float6
 	if total > 0 {
 		point /= total
 	}
-	o.spread(point, levels, offsets, row)
+	middle, apart := Center(levels, offsets)
+	o.spread(point, middle, apart, levels, offsets, row)
 }
 
 // Center returns the offset of the median, and how far those of the levels .1
@@ -170,13 +172,21 @@ func Center(levels, offsets []float64) (middle, spread float64) {
 // settle puts quantiles in order and above zero, and reports whether they are
 // finite.
 func settle(row []float64) bool {
+	ascending, before := true, 0.0
 	for j, v := range row {
 		if v-v != 0 { // NaN or infinite
 			return false
 		}
-		row[j] = max(0, v)
+		if v < 0 {
+			v = 0
+		}
+		row[j] = v
+		ascending = ascending && v >= before
+		before = v
 	}
-	slices.Sort(row)
+	if !ascending {
+		slices.Sort(row)
+	}
 	return true
 }
 

@@ -144,6 +144,7 @@ func Mean(all ...*Weights) *Weights {
 // Pass is the memory of a forward pass, to be used again by the next.
 type Pass struct {
 	shared, out, hidden []float32
+	active              []int // hidden units
 }
 
 // Forward computes the output (NumOutputs values) of one feature vector. The next
@@ -171,11 +172,36 @@ func (p *Pass) finish(w *Weights, x []float32) []float32 {
 	copy(p.hidden, p.shared[NumOutputs:])
 	multiply(x, w.Direct.Data[numOfBand*NumOutputs:], p.out)
 	multiply(x, w.Hidden.Data[numOfBand*len(p.hidden):], p.hidden)
-	for j, v := range p.hidden {
-		p.hidden[j] = max(0, v)
-	}
-	multiply(p.hidden, w.Output.Data, p.out)
+	p.rectify(w.Output.Data)
 	return p.out
+}
+
+// rectify adds the product of the rectified hidden units and a matrix to the output.
+// Only those above zero, about half, lead on.
+func (p *Pass) rectify(matrix []float32) {
+	const n = NumOutputs
+	p.active = p.active[:0]
+	for i, v := range p.hidden {
+		if v > 0 || v != v {
+			p.active = append(p.active, i)
+		}
+	}
+	out := (*[n]float32)(p.out)
+	active := p.active
+	for ; len(active) >= 4; active = active[4:] {
+		a, b, c, d := active[0], active[1], active[2], active[3]
+		x0, x1, x2, x3 := p.hidden[a], p.hidden[b], p.hidden[c], p.hidden[d]
+		r0, r1, r2, r3 := (*[n]float32)(matrix[a*n:]), (*[n]float32)(matrix[b*n:]), (*[n]float32)(matrix[c*n:]), (*[n]float32)(matrix[d*n:])
+		for j := range out {
+			out[j] += (x0*r0[j] + x1*r1[j]) + (x2*r2[j] + x3*r3[j])
+		}
+	}
+	for _, i := range active {
+		x, r := p.hidden[i], (*[n]float32)(matrix[i*n:])
+		for j := range out {
+			out[j] += x * r[j]
+		}
+	}
 }
 
 // multiply adds the product of a row vector and a matrix to out.

@@ -33,6 +33,23 @@ func medianOf8(values []float64) float64 {
 	return (value(d) + value(e)) / 2
 }
 
+// MedianOf5 returns the median of five values, NaN where one of them is.
+func MedianOf5(a, b, c, d, e float64) float64 {
+	k, l, m, n, o := key(a), key(b), key(c), key(d), key(e)
+	p, q := max(min(k, l), min(m, n)), min(max(k, l), max(m, n))
+	middle := max(min(o, p), min(max(o, p), q))
+	if nothing := a + b + c + d + e; nothing != nothing {
+		return medianOf5(a, b, c, d, e)
+	}
+	return value(middle)
+}
+
+// medianOf5 is [MedianOf5] where one of the values, or their sum, is not finite.
+func medianOf5(a, b, c, d, e float64) float64 {
+	p, q := max(min(a, b), min(c, d)), min(max(a, b), max(c, d))
+	return max(min(e, p), min(max(e, p), q))
+}
+
 // medianOf16 returns the median of one to sixteen values.
 func medianOf16(values []float64) float64 {
 	var k [16]int64

@@ -57,9 +57,64 @@ func Select(values []float64, k int) float64 {
 }
 
 // Sort puts values in order. They must not contain NaN. For the few hundred
-// residuals of a backtest it takes a third of the time of [slices.Sort], which
+// residuals of a backtest it takes a fraction of the time of [slices.Sort], which
 // waits for branches that no processor can foretell.
-func Sort(values []float64) { sort(values, 2*bits.Len(uint(len(values)))) }
+func Sort(values []float64) {
+	if len(values) <= 2*few || len(values) > mostBuckets {
+		sort(values, 2*bits.Len(uint(len(values))))
+		return
+	}
+	deal(values)
+}
+
+// mostBuckets bounds what is dealt into buckets.
+const mostBuckets = 1024
+
+// deal puts values in order: into as many buckets as there are values, each an equal
+// part of their range, and then each bucket.
+func deal(values []float64) {
+	least, most := values[0], values[0]
+	for _, v := range values {
+		if v < least {
+			least = v
+		}
+		if v > most {
+			most = v
+		}
+	}
+	scale := float64(len(values)-1) / (most - least)
+	if !(scale > 0) || math.IsInf(scale, 1) {
+		sort(values, 2*bits.Len(uint(len(values)))) // all but equal, or as far apart as can be
+		return
+	}
+	var bucket, ends [mostBuckets]uint16
+	var dealt [mostBuckets]float64
+	for i, v := range values {
+		b := uint16((v-least)*scale) % mostBuckets // which it is below already
+		bucket[i] = b
+		ends[b]++
+	}
+	sum := uint16(0)
+	for b, n := range ends[:len(values)] {
+		ends[b] = sum
+		sum += n
+	}
+	for i, v := range values {
+		b := bucket[i]
+		dealt[ends[b]%mostBuckets] = v
+		ends[b]++
+	}
+	copy(values, dealt[:])
+	begin := 0
+	for _, end := range ends[:len(values)] {
+		if n := int(end) - begin; n > few {
+			sort(values[begin:end], 2*bits.Len(uint(n)))
+		}
+		begin = int(end)
+	}
+	// What is left lies near its place.
+	insert(values)
+}
 
 func sort(values []float64, depth int) {
 	for ; len(values) > few; depth-- {
