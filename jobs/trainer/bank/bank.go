@@ -151,7 +151,8 @@ func (h *History) Reset(y []float64, period, earliest int) {
 // the days before each.
 func (h *History) profile(first int) {
 	n, p := len(h.y), h.period
-	var column [64]float64 // the days that follow each other
+	var column [64]float64 // the values of days that follow each other
+	var medians [len(column) + 1]float64
 	for i := first; i < n+p; {
 		before := min(14, i/p)
 		days := column[:0]
@@ -159,28 +160,21 @@ func (h *History) profile(first int) {
 			days = append(days, h.y[j])
 		}
 		h.order.Reset(days)
-		var five, fortnight uint64
-		for d := range before {
-			fortnight |= h.order.Of(d)
-			if d >= before-5 {
-				five |= h.order.Of(d)
+		// One more than there are days to follow, but what the next column begins with.
+		rows := medians[:len(days)-before+1]
+		h.order.Medians(5, before, rows)
+		for k, v := range rows {
+			if j := i + k*p; j < n+p {
+				h.median5[j] = v
 			}
 		}
-		for d := before; i < n+p; d++ {
-			h.median5[i], h.median14[i] = h.order.Median(five), h.order.Median(fortnight)
-			i += p
-			if d == len(days) {
-				break
-			}
-			five |= h.order.Of(d)
-			fortnight |= h.order.Of(d)
-			if d >= 5 {
-				five &^= h.order.Of(d - 5)
-			}
-			if d >= 14 {
-				fortnight &^= h.order.Of(d - 14)
+		h.order.Medians(14, before, rows)
+		for k, v := range rows {
+			if j := i + k*p; j < n+p {
+				h.median14[j] = v
 			}
 		}
+		i += len(rows) * p
 	}
 }
 
@@ -615,30 +609,23 @@ func (l *lags) reset(y []float64, period, from int) {
 	l.known = l.known[:len(l.sums)]
 	for d := range maxAnalogs {
 		back := (d + 1) * period
-		sum, count, at := 0.0, int32(0), d
-		add := func(s float64, n int32) {
-			l.sums[at], l.known[at] = sum, count
-			at += maxAnalogs
-			sum += s
-			count += n
-		}
 		b, end := l.from, l.from+blocks*lagBlock
+		sum, count, at := 0.0, int32(0), d
 		for ; b < end && b < back; b += lagBlock {
-			add(l.differences(d+1, b, b+lagBlock))
+			l.sums[at], l.known[at] = sum, count
+			s, n := l.differences(d+1, b, b+lagBlock)
+			sum, count, at = sum+s, count+n, at+maxAnalogs
 		}
 		x, z := y[b:end], y[b-min(b, back):][:end-b]
 		for k := 0; k < len(x)-(lagBlock-1); k += lagBlock {
+			l.sums[at], l.known[at] = sum, count
 			// By twos, because an addition waits for the one before.
-			s := ((math.Abs(x[k]-z[k]) + math.Abs(x[k+1]-z[k+1])) + (math.Abs(x[k+2]-z[k+2]) + math.Abs(x[k+3]-z[k+3]))) +
-				((math.Abs(x[k+4]-z[k+4]) + math.Abs(x[k+5]-z[k+5])) + (math.Abs(x[k+6]-z[k+6]) + math.Abs(x[k+7]-z[k+7])))
-			if s == s {
-				l.sums[at], l.known[at] = sum, count
-				at += maxAnalogs
-				sum += s
-				count += lagBlock
-				continue
+			s, n := ((math.Abs(x[k]-z[k])+math.Abs(x[k+1]-z[k+1]))+(math.Abs(x[k+2]-z[k+2])+math.Abs(x[k+3]-z[k+3])))+
+				((math.Abs(x[k+4]-z[k+4])+math.Abs(x[k+5]-z[k+5]))+(math.Abs(x[k+6]-z[k+6])+math.Abs(x[k+7]-z[k+7]))), int32(lagBlock)
+			if s != s {
+				s, n = l.differences(d+1, b+k, b+k+lagBlock)
 			}
-			add(l.differences(d+1, b+k, b+k+lagBlock))
+			sum, count, at = sum+s, count+n, at+maxAnalogs
 		}
 		l.sums[at], l.known[at] = sum, count
 	}
@@ -719,20 +706,27 @@ func (h *History) findAnalogs(o *Origin) {
 	// A thousandth of the usual distance more keeps one exact repetition from
 	// counting alone.
 	more := 1e-3 * sum / float64(a.n)
-	least := slices.Min(dist[:a.n]) + more
+	least := dist[0]
+	for _, d := range dist[1:a.n] {
+		if d < least {
+			least = d
+		}
+	}
+	least += more
 	total := 0.0
-	for k := range a.n {
+	for k, d := range dist[:a.n] {
 		w := 1.0
 		if least > 0 {
-			w = least / (dist[k] + more)
+			w = least / (d + more)
 			w *= w
 			w *= w
 		}
 		a.weight[k] = w
 		total += w
 	}
-	for k, w := range a.weight[:a.n] {
-		a.weight[k] = w / total
+	share := 1 / total
+	for k := range a.weight[:a.n] {
+		a.weight[k] *= share
 	}
 	// Of those that are equally near, but for rounding, the newest come first.
 	nearest := [len(a.nearest)]int64{math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64}
@@ -853,29 +847,13 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 // smoothMedians fills out with what the nearest analogs say of the phases from one
 // on, which lie within the period, each smoothed with its neighbours there.
 func (h *History) smoothMedians(o *Origin, phase int, out []float64) {
-	before, here := math.NaN(), h.nearestMedian(o, phase)
-	if phase > 0 {
-		before = h.nearestMedian(o, phase-1)
-	}
-	// Where all five are known, without a branch.
-	var past [len(o.analogs.nearest)][]float64
-	next := 0
-	if a := &o.analogs; a.near == len(past) {
-		for i, lag := range a.nearest {
-			past[i] = h.y[o.t+phase+1-lag*h.period:]
-		}
-		next = min(len(out), h.period-phase-1)
-	}
-	p0, p1, p2, p3, p4 := past[0], past[1], past[2], past[3], past[4]
-	for k := range out {
-		after := math.NaN()
-		if k < next {
-			after = orderstat.MedianOf5(p0[k], p1[k], p2[k], p3[k], p4[k])
-		}
-		if after != after && phase+k+1 < h.period {
-			after = h.nearestMedian(o, phase+k+1)
-		}
-		if out[k] = (before + here + after) / 3; out[k] != out[k] {
+	medians := resize(h.scratch, len(out)+2) // from the phase before on
+	h.scratch = medians
+	h.nearestMedians(o, phase-1, medians)
+	for k := 0; k < len(medians)-2; k++ {
+		before, here, after := medians[k], medians[k+1], medians[k+2]
+		v := (before + here + after) / 3
+		if v != v {
 			sum, n := 0.0, 0.0
 			for _, v := range [3]float64{before, here, after} {
 				if v == v {
@@ -883,9 +861,31 @@ func (h *History) smoothMedians(o *Origin, phase int, out []float64) {
 					n++
 				}
 			}
-			out[k] = sum / n
+			v = sum / n
 		}
-		before, here = here, after
+		out[k] = v
+	}
+}
+
+// nearestMedians fills out with the medians of the nearest analogs, from a phase on,
+// NaN for phases that lie without the period.
+func (h *History) nearestMedians(o *Origin, phase int, out []float64) {
+	fill(out, math.NaN())
+	if phase < 0 {
+		phase, out = 0, out[1:]
+	}
+	out = out[:min(len(out), h.period-phase)]
+	var past [len(o.analogs.nearest)][]float64
+	if a := &o.analogs; a.near == len(past) {
+		for i, lag := range a.nearest {
+			past[i] = h.y[o.t+phase-lag*h.period:]
+		}
+		orderstat.MediansOf5(past[0], past[1], past[2], past[3], past[4], out)
+	}
+	for k, v := range out {
+		if v != v {
+			out[k] = h.nearestMedian(o, phase+k)
+		}
 	}
 }
 

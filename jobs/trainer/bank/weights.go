@@ -61,44 +61,57 @@ const leastWeight = 1e-3
 type tryout struct {
 	n         int
 	residuals []float64 // Count x n
-	// The errors over the steps before edge, and over the others: what bands ask for.
-	edge          int
-	before, after errors
+	// For each candidate the sum of the absolute residuals that are known, and their
+	// number: over the steps before edge and over the others, which is what bands ask for.
+	edge   int
+	errors []float64 // 4 x Count
 }
 
-// errors holds, for each candidate, the sum of the absolute residuals that are
-// known, and their number.
-type errors struct{ sum, known []float64 }
-
 func (t *tryout) of(c int) []float64 { return t.residuals[c*t.n : (c+1)*t.n] }
+
+// before and after return the sums and numbers before the edge, and from there on.
+func (t *tryout) before() (sum, known []float64) { return t.errors[:Count], t.errors[Count : 2*Count] }
+func (t *tryout) after() (sum, known []float64) {
+	return t.errors[2*Count : 3*Count], t.errors[3*Count : 4*Count]
+}
 
 // compare turns forecasts into residuals. What lies beyond the actual values is not
 // known.
 func (t *tryout) compare(actual []float64) {
 	n := len(actual)
 	edge := min(t.edge, n)
-	fill(t.before.known, float64(edge))
-	fill(t.after.known, float64(n-edge))
+	sum0, known0 := t.before()
+	sum1, known1 := t.after()
+	fill(known0, float64(edge))
+	fill(known1, float64(n-edge))
 	for c := range Count {
 		r := t.of(c)
-		before, after := 0.0, residuals(actual[edge:], r[edge:])
-		if edge > 0 {
-			before = residuals(actual[:edge], r)
+		before, after := residuals(actual, r, edge)
+		if n < len(r) {
+			fill(r[n:], math.NaN())
 		}
-		if fill(r[n:], math.NaN()); before != before || after != after {
-			before, t.before.known[c] = absolute(r[:edge])
-			after, t.after.known[c] = absolute(r[edge:n])
+		if before != before || after != after {
+			before, known0[c] = absolute(r[:edge])
+			after, known1[c] = absolute(r[edge:n])
 		}
-		t.before.sum[c], t.after.sum[c] = before, after
+		sum0[c], sum1[c] = before, after
 	}
 }
 
 // residuals turns forecasts into what they lack of the actual values, and returns
-// the sum of the absolute values, NaN where one is not known.
-func residuals(actual, forecasts []float64) float64 {
+// the sums of the absolute values before an edge and from there on, NaN where one
+// is not known.
+func residuals(actual, forecasts []float64, edge int) (before, after float64) {
 	f := forecasts[:len(actual)]
 	// Four sums, because an addition waits for the one before.
 	var s0, s1, s2, s3 float64
+	for k, v := range actual[:edge] {
+		r := v - f[k]
+		f[k] = r
+		before += math.Abs(r)
+	}
+	actual, f = actual[edge:], f[edge:]
+	f = f[:len(actual)]
 	for k := 0; k < len(actual)-3; k += 4 {
 		r0, r1, r2, r3 := actual[k]-f[k], actual[k+1]-f[k+1], actual[k+2]-f[k+2], actual[k+3]-f[k+3]
 		f[k], f[k+1], f[k+2], f[k+3] = r0, r1, r2, r3
@@ -108,14 +121,18 @@ func residuals(actual, forecasts []float64) float64 {
 		s3 += math.Abs(r3)
 	}
 	for k := len(actual) &^ 3; k < len(actual); k++ {
-		f[k] = actual[k] - f[k]
-		s0 += math.Abs(f[k])
+		r := actual[k] - f[k]
+		f[k] = r
+		s0 += math.Abs(r)
 	}
-	return s0 + s1 + s2 + s3
+	return before, s0 + s1 + s2 + s3
 }
 
 // shortHorizon is how far the frequent origins look: the first two bands.
 const shortHorizon = 16
+
+// firstBand is how far the first of them reaches.
+var firstBand = schemas.Bands(shortHorizon)[0].Last
 
 // weighing keeps tryouts, because neighbouring forecasts of one series are
 // weighed on the same origins, and the memory for them.
@@ -142,24 +159,26 @@ type part struct {
 	first, last int
 }
 
-// errors returns those of a part, in memory that is given where none are kept.
-func (p *part) errors(memory errors) errors {
+// sums returns, for each candidate, the sum of the absolute residuals and how many
+// are known, in memory that is given where they are not kept.
+func (p *part) sums(memory *[2][Count]float64) (sum, known []float64) {
 	switch {
 	case p.first == 0 && p.last == p.edge:
-		return p.before
+		return p.before()
 	case p.first == p.edge && p.last == p.n:
-		return p.after
+		return p.after()
 	}
-	for c := range Count {
-		memory.sum[c], memory.known[c] = absolute(p.of(c)[p.first:p.last])
+	sum, known = memory[0][:], memory[1][:]
+	for c := range sum {
+		sum[c], known[c] = absolute(p.of(c)[p.first:p.last])
 	}
-	return memory
+	return sum, known
 }
 
 // try returns the residuals of one origin: of the steps of the near bands, or of
 // those beyond them.
 func (h *History) try(origin int, far bool, horizon int) tryout {
-	cache, first, last, edge := h.weighing.near, 0, shortHorizon, schemas.Bands(shortHorizon)[0].Last
+	cache, first, last, edge := h.weighing.near, 0, shortHorizon, firstBand
 	if far {
 		cache, first, last, edge = h.weighing.far, shortHorizon, horizon, 0
 	}
@@ -168,10 +187,7 @@ func (h *History) try(origin int, far bool, horizon int) tryout {
 	}
 	o := h.Origin(origin)
 	memory := &h.weighing.arena
-	t := tryout{
-		n: last - first, residuals: memory.take(Count * (last - first)), edge: edge,
-		before: errors{memory.take(Count), memory.take(Count)}, after: errors{memory.take(Count), memory.take(Count)},
-	}
+	t := tryout{n: last - first, residuals: memory.take(Count * (last - first)), edge: edge, errors: memory.take(4 * Count)}
 	h.Forecast(&o, first, last, t.residuals)
 	t.compare(h.y[min(origin+first, len(h.y)):min(origin+last, len(h.y))])
 	cache[origin] = t
@@ -259,13 +275,14 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 
 func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 	w := BandWeights{Band: band, MAE: math.NaN(), BaselineMAE: math.NaN(), Loss: math.NaN(), BaselineLoss: math.NaN()}
-	var count, sums, known [Count]float64
-	memory := errors{sums[:], known[:]}
+	var count [Count]float64
+	var memory [2][Count]float64
 	for i := range parts {
-		e := parts[i].errors(memory)
-		for c, sum := range e.sum {
-			w.Error[c] += sum
-			count[c] += e.known[c]
+		sum, known := parts[i].sums(&memory)
+		sum, known = sum[:Count], known[:Count]
+		for c := range Count {
+			w.Error[c] += sum[c]
+			count[c] += known[c]
 		}
 	}
 	// A candidate that could only be tried on few of the steps is not comparable
@@ -311,16 +328,8 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 	for i := range parts {
 		p := &parts[i]
 		h.weighing.combined = w.Combine(p.residuals, p.n, p.first, p.last, h.weighing.combined)
-		for _, r := range h.weighing.combined {
-			if r == r {
-				w.Residuals = append(w.Residuals, r)
-			}
-		}
-		for _, r := range p.of(int(Yesterday))[p.first:p.last] {
-			if r == r {
-				baseline = append(baseline, r)
-			}
-		}
+		w.Residuals = appendKnown(w.Residuals, h.weighing.combined)
+		baseline = appendKnown(baseline, p.of(int(Yesterday))[p.first:p.last])
 	}
 	h.weighing.baseline = baseline
 	orderstat.Sort(w.Residuals)
@@ -330,6 +339,20 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 		w.BaselineMAE, w.BaselineLoss = judge(baseline, q)
 	}
 	return w
+}
+
+// appendKnown appends the values that are known.
+func appendKnown(out, values []float64) []float64 {
+	from := len(out)
+	out = append(out, values...)
+	n := from
+	for _, v := range out[from:] {
+		out[n] = v
+		if v == v {
+			n++
+		}
+	}
+	return out[:n]
 }
 
 // absolute returns the sum of the absolute values of those that are known, and
@@ -347,13 +370,15 @@ func absolute(values []float64) (sum, known float64) {
 // judge returns the mean absolute value of residuals and the pinball loss, at
 // LossLevel, of their quantile q; both are NaN without residuals.
 func judge(residuals []float64, q float64) (mae, loss float64) {
+	// The pinball loss of d is .5 |d| + (level - .5) d.
+	sum := 0.0
 	for _, r := range residuals {
 		mae += math.Abs(r)
-		d := r - q
-		loss += .5*math.Abs(d) + (LossLevel-.5)*d
+		loss += math.Abs(r - q)
+		sum += r - q
 	}
 	n := float64(len(residuals))
-	return mae / n, loss / n
+	return mae / n, (.5*loss + (LossLevel-.5)*sum) / n
 }
 
 // Combine returns the weighted means of what [History.Forecast] filled for n

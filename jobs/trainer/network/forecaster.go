@@ -73,8 +73,10 @@ func newOutput(z, features []float32) output {
 	}
 	most := math.Inf(-1)
 	for c := range o.weight {
-		o.weight[c] = float64(z[c]) - bank.Exponent*float64(features[c])
-		most = max(most, o.weight[c])
+		v := float64(z[c]) - bank.Exponent*float64(features[c])
+		if o.weight[c] = v; v > most {
+			most = v
+		}
 	}
 	sum := 0.0
 	for c, v := range o.weight {

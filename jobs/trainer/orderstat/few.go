@@ -33,21 +33,21 @@ func medianOf8(values []float64) float64 {
 	return (value(d) + value(e)) / 2
 }
 
-// MedianOf5 returns the median of five values, NaN where one of them is.
-func MedianOf5(a, b, c, d, e float64) float64 {
-	k, l, m, n, o := key(a), key(b), key(c), key(d), key(e)
-	p, q := max(min(k, l), min(m, n)), min(max(k, l), max(m, n))
-	middle := max(min(o, p), min(max(o, p), q))
-	if nothing := a + b + c + d + e; nothing != nothing {
-		return medianOf5(a, b, c, d, e)
+// MediansOf5 fills out with the medians of five rows that are as long or longer, NaN
+// where one of the values, or their sum, is not finite.
+func MediansOf5(a, b, c, d, e, out []float64) {
+	n := len(out)
+	a, b, c, d, e = a[:n], b[:n], c[:n], d[:n], e[:n]
+	for i := range out {
+		sum := a[i] + b[i] + c[i] + d[i] + e[i]
+		j, k, l, m, n := key(a[i]), key(b[i]), key(c[i]), key(d[i]), key(e[i])
+		o, p := max(min(j, k), min(l, m)), min(max(j, k), max(l, m))
+		v := value(max(min(n, o), min(max(n, o), p)))
+		if sum-sum != 0 {
+			v = math.NaN()
+		}
+		out[i] = v
 	}
-	return value(middle)
-}
-
-// medianOf5 is [MedianOf5] where one of the values, or their sum, is not finite.
-func medianOf5(a, b, c, d, e float64) float64 {
-	p, q := max(min(a, b), min(c, d)), min(max(a, b), max(c, d))
-	return max(min(e, p), min(max(e, p), q))
 }
 
 // medianOf16 returns the median of one to sixteen values.
@@ -72,17 +72,18 @@ func medianOf16(values []float64) float64 {
 // beside them, as many that are below all values as above. It reports whether there
 // is one more above, so that the lower of the two in the middle is the median.
 func pad(keys []int64, values []float64) (low bool) {
-	n := min(len(keys), len(values))
-	for i, v := range values[:n] {
+	values = values[:min(len(keys), len(values))]
+	for i, v := range values {
 		keys[i] = key(v)
 	}
-	for i := n; i < len(keys); i++ {
-		keys[i] = math.MinInt64
-		if (i-n)%2 == 0 {
-			keys[i] = unknown
+	rest := keys[len(values):]
+	for i := range rest {
+		rest[i] = math.MinInt64
+		if i%2 == 0 {
+			rest[i] = unknown
 		}
 	}
-	return n%2 == 1
+	return len(rest)%2 == 1
 }
 
 // sort8 puts eight keys in order, with the fewest comparisons there can be (Knuth,
@@ -110,12 +111,13 @@ func sort8(a, b, c, d, e, f, g, h int64) (_, _, _, _, _, _, _, _ int64) {
 	return a, b, c, d, e, f, g, h
 }
 
-// Order knows the order of up to 64 values, so that the medians of many sets of them
-// take a few steps each. A value may be missing: NaN.
+// Order knows the order of up to 64 values, so that the medians of many windows over
+// them take a few steps each. A value may be missing: NaN.
 type Order struct {
+	size   int
 	keys   [maxOrder]int64
 	sorted [maxOrder]float64
-	bits   [maxOrder]uint64
+	bits   [maxOrder]uint64 // of each value: 1 << its rank, 0 where it is missing
 }
 
 // maxOrder is how many values an [Order] holds at most: the bits of a set.
@@ -125,13 +127,14 @@ const maxOrder = 64
 // 1e-13 of their size count as equal.
 func (o *Order) Reset(values []float64) {
 	const index = maxOrder - 1 // the bits of a key that tell which value it is of
+	o.size = len(values)
 	blocks := (len(values) + 7) / 8
 	keys := o.keys[:8*blocks]
-	for i := range keys {
+	for i, v := range values {
+		keys[i] = key(v)&^index | int64(i)
+	}
+	for i := len(values); i < len(keys); i++ {
 		keys[i] = unknown
-		if i < len(values) {
-			keys[i] = key(values[i])&^index | int64(i)
-		}
 	}
 	for b := range blocks {
 		k := (*[8]int64)(keys[8*b:])
@@ -140,13 +143,15 @@ func (o *Order) Reset(values []float64) {
 			merge8((*[8]int64)(keys[8*b-8:]), (*[8]int64)(keys[8*b:]))
 		}
 	}
+	bit := uint64(1)
 	for rank, k := range keys[:len(values)] {
-		i := k & index
-		o.sorted[rank] = values[i]
-		o.bits[i] = 1 << rank
-		if values[i] != values[i] {
+		i := int(k & index)
+		v := values[i]
+		o.sorted[rank], o.bits[i] = v, bit
+		if v != v {
 			o.bits[i] = 0
 		}
+		bit <<= 1
 	}
 }
 
@@ -176,22 +181,45 @@ func bitonic8(a, b, c, d, e, f, g, h int64) (_, _, _, _, _, _, _, _ int64) {
 	return a, b, c, d, e, f, g, h
 }
 
-// Of returns the set of one value, the i-th of those given to [Order.Reset]; the
-// empty one where it is missing. Sets are joined with |.
-func (o *Order) Of(i int) uint64 { return o.bits[i] }
+// Medians fills out with the medians of the values in windows of a width, which is at
+// least 1: the first ends before the value of index first, each of the others one
+// value later. Windows are cut short where the values begin and end. Those that have
+// no value that is known have NaN.
+func (o *Order) Medians(width, first int, out []float64) {
+	set := uint64(0)
+	for i := max(0, first-width); i < first; i++ {
+		set |= o.bits[i&(maxOrder-1)]
+	}
+	for k := range out {
+		out[k] = o.median(set)
+		i := first + k
+		if i < o.size {
+			set |= o.bits[i&(maxOrder-1)]
+		}
+		if i >= width {
+			set &^= o.bits[(i-width)&(maxOrder-1)]
+		}
+	}
+}
 
-// Median returns the median of a set of values, NaN for none.
-func (o *Order) Median(set uint64) float64 {
+// median returns the median of a set of values, NaN for none.
+func (o *Order) median(set uint64) float64 {
 	n := bits.OnesCount64(set)
 	if n == 0 {
 		return math.NaN()
 	}
-	for range (n - 1) / 2 {
+	below := (n - 1) / 2
+	for ; below >= 3; below -= 3 {
+		set &= set - 1
+		set &= set - 1
 		set &= set - 1
 	}
-	lower := o.sorted[bits.TrailingZeros64(set)]
+	for ; below > 0; below-- {
+		set &= set - 1
+	}
+	lower := o.sorted[bits.TrailingZeros64(set)&(maxOrder-1)]
 	if n%2 == 1 {
 		return lower
 	}
-	return (lower + o.sorted[bits.TrailingZeros64(set&(set-1))]) / 2
+	return (lower + o.sorted[bits.TrailingZeros64(set&(set-1))&(maxOrder-1)]) / 2
 }

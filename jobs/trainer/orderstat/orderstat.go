@@ -60,18 +60,22 @@ func Select(values []float64, k int) float64 {
 // residuals of a backtest it takes a fraction of the time of [slices.Sort], which
 // waits for branches that no processor can foretell.
 func Sort(values []float64) {
-	if len(values) <= 2*few || len(values) > mostBuckets {
+	if len(values) <= 2*few || len(values) > mostDealt {
 		sort(values, 2*bits.Len(uint(len(values))))
 		return
 	}
 	deal(values)
 }
 
-// mostBuckets bounds what is dealt into buckets.
-const mostBuckets = 1024
+// Bounds of what is dealt into buckets, of which there are more than values, so that
+// few share one.
+const (
+	mostDealt   = 1024
+	mostBuckets = 2 * mostDealt
+)
 
-// deal puts values in order: into as many buckets as there are values, each an equal
-// part of their range, and then each bucket.
+// deal puts values in order: into buckets, each an equal part of their range, and then
+// each bucket.
 func deal(values []float64) {
 	least, most := values[0], values[0]
 	for _, v := range values {
@@ -82,31 +86,33 @@ func deal(values []float64) {
 			most = v
 		}
 	}
-	scale := float64(len(values)-1) / (most - least)
+	buckets := 2 * len(values)
+	scale := float64(buckets-1) / (most - least)
 	if !(scale > 0) || math.IsInf(scale, 1) {
 		sort(values, 2*bits.Len(uint(len(values)))) // all but equal, or as far apart as can be
 		return
 	}
-	var bucket, ends [mostBuckets]uint16
-	var dealt [mostBuckets]float64
+	var bucket [mostDealt]uint16
+	var ends [mostBuckets]uint16
+	var dealt [mostDealt]float64
 	for i, v := range values {
 		b := uint16((v-least)*scale) % mostBuckets // which it is below already
 		bucket[i] = b
 		ends[b]++
 	}
 	sum := uint16(0)
-	for b, n := range ends[:len(values)] {
+	for b, n := range ends[:buckets] {
 		ends[b] = sum
 		sum += n
 	}
 	for i, v := range values {
 		b := bucket[i]
-		dealt[ends[b]%mostBuckets] = v
+		dealt[ends[b]%mostDealt] = v
 		ends[b]++
 	}
 	copy(values, dealt[:])
 	begin := 0
-	for _, end := range ends[:len(values)] {
+	for _, end := range ends[:buckets] {
 		if n := int(end) - begin; n > few {
 			sort(values[begin:end], 2*bits.Len(uint(n)))
 		}

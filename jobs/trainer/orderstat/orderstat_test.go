@@ -56,27 +56,45 @@ func TestMedianAgreesWithSorting(t *testing.T) {
 	})
 }
 
-func TestOrderHasTheMediansOfSets(t *testing.T) {
+func TestMediansOfFiveRows(t *testing.T) {
+	value := rapid.OneOf(rapid.Float64Range(-5, 5), rapid.Map(rapid.IntRange(-2, 2), func(i int) float64 { return float64(i) }), rapid.Just(math.NaN()))
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(0, 9).Draw(t, "values")
+		var rows [5][]float64
+		for i := range rows {
+			rows[i] = rapid.SliceOfN(value, n, n+2).Draw(t, "row")
+		}
+		got := make([]float64, n)
+		orderstat.MediansOf5(rows[0], rows[1], rows[2], rows[3], rows[4], got)
+		for i, v := range got {
+			of := []float64{rows[0][i], rows[1][i], rows[2][i], rows[3][i], rows[4][i]}
+			if slices.Sort(of); v != of[2] && !(math.IsNaN(v) && math.IsNaN(of[0])) { // NaN sorts first
+				t.Fatalf("median of %v = %v", of, v)
+			}
+		}
+	})
+}
+
+func TestOrderHasTheMediansOfWindows(t *testing.T) {
 	value := rapid.OneOf(rapid.Float64Range(-5, 5), rapid.Map(rapid.IntRange(-2, 2), func(i int) float64 { return float64(i) }), rapid.Just(math.NaN()))
 	var o orderstat.Order // used again and again
 	rapid.Check(t, func(t *rapid.T) {
 		values := rapid.SliceOfN(value, 0, 64).Draw(t, "values")
+		width := rapid.IntRange(1, 20).Draw(t, "width")
+		first := rapid.IntRange(0, len(values)).Draw(t, "first")
+		got := make([]float64, len(values)-first+1)
 		o.Reset(values)
-		for range 10 {
-			var set uint64
-			var members []float64
-			for i, v := range values {
-				if rapid.Bool().Draw(t, "member") {
-					set |= o.Of(i)
-					if v == v {
-						members = append(members, v)
-					}
+		o.Medians(width, first, got)
+		for k, v := range got {
+			var known []float64
+			for _, v := range values[max(0, first+k-width) : first+k] {
+				if v == v {
+					known = append(known, v)
 				}
 			}
-			slices.Sort(members)
-			want, got := middle(members), o.Median(set)
-			if got != want && !(math.IsNaN(got) && math.IsNaN(want)) {
-				t.Fatalf("Median of %v = %v, want %v", members, got, want)
+			slices.Sort(known)
+			if want := middle(known); v != want && !(math.IsNaN(v) && math.IsNaN(want)) {
+				t.Fatalf("median of %v = %v, want %v", known, v, want)
 			}
 		}
 	})
