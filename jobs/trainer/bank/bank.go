@@ -729,14 +729,18 @@ func (h *History) findAnalogs(o *Origin) {
 		a.weight[k] *= share
 	}
 	// Of those that are equally near, but for rounding, the newest come first.
-	nearest := [len(a.nearest)]int64{math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64}
+	const none = math.MaxInt64
+	n0, n1, n2, n3, n4 := int64(none), int64(none), int64(none), int64(none), int64(none)
 	for k, d := range dist[:a.n] {
 		// Distances are not negative, so that their bits are in their order.
 		key := int64(math.Float32bits(float32(d)))<<8 | int64(a.lag[k])
-		for i, other := range nearest {
-			nearest[i], key = min(key, other), max(key, other)
-		}
+		n0, key = min(key, n0), max(key, n0)
+		n1, key = min(key, n1), max(key, n1)
+		n2, key = min(key, n2), max(key, n2)
+		n3, key = min(key, n3), max(key, n3)
+		n4 = min(key, n4)
 	}
+	nearest := [len(a.nearest)]int64{n0, n1, n2, n3, n4}
 	a.near = min(a.n, len(nearest))
 	for i, key := range nearest[:a.near] {
 		a.nearest[i] = int(key & 0xff)

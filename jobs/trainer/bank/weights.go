@@ -325,9 +325,10 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 	}
 	w.Residuals = make([]float64, 0, int(most))
 	baseline := h.weighing.baseline[:0]
+	mixed := w.mixed()
 	for i := range parts {
 		p := &parts[i]
-		h.weighing.combined = w.Combine(p.residuals, p.n, p.first, p.last, h.weighing.combined)
+		h.weighing.combined = mixed.combine(p.residuals, p.n, p.first, p.last, h.weighing.combined)
 		w.Residuals = appendKnown(w.Residuals, h.weighing.combined)
 		baseline = appendKnown(baseline, p.of(int(Yesterday))[p.first:p.last])
 	}
@@ -385,33 +386,49 @@ func judge(residuals []float64, q float64) (mae, loss float64) {
 // steps, of which it takes [first, last): the mean of the candidates that are
 // there, NaN if none of those that count is. It reuses out.
 func (w *BandWeights) Combine(values []float64, n, first, last int, out []float64) []float64 {
-	out = resize(out, last-first)
-	var rows [Count][]float64
-	var weights [Count]float64
-	counting := 0
+	m := w.mixed()
+	return m.combine(values, n, first, last, out)
+}
+
+// mixed holds the candidates that count, and what for.
+type mixed struct {
+	candidates [Count]int
+	weights    [Count]float64
+	n          int
+}
+
+func (w *BandWeights) mixed() (m mixed) {
 	for c, weight := range w.Weight {
 		if weight > 0 {
-			rows[counting], weights[counting] = values[c*n+first:c*n+last], weight
-			counting++
+			m.candidates[m.n], m.weights[m.n] = c, weight
+			m.n++
 		}
 	}
-	if counting == 0 {
+	return m
+}
+
+// combine is [BandWeights.Combine].
+func (m *mixed) combine(values []float64, n, first, last int, out []float64) []float64 {
+	out = resize(out, last-first)
+	if m.n == 0 {
 		fill(out, math.NaN())
 		return out
 	}
+	row := func(i int) []float64 { return values[m.candidates[i]*n+first:][:len(out)] }
 	clear(out)
+	// Four rows at a time, so that out is read and written less often.
 	c := 0
-	for ; c+4 <= counting; c += 4 {
-		v0, v1, v2, v3 := rows[c][:len(out)], rows[c+1][:len(out)], rows[c+2][:len(out)], rows[c+3][:len(out)]
-		w0, w1, w2, w3 := weights[c], weights[c+1], weights[c+2], weights[c+3]
+	for ; c < m.n-3; c += 4 {
+		v0, v1, v2, v3 := row(c), row(c+1), row(c+2), row(c+3)
+		w0, w1, w2, w3 := m.weights[c], m.weights[c+1], m.weights[c+2], m.weights[c+3]
 		for k, sum := range out {
 			out[k] = sum + w0*v0[k] + w1*v1[k] + w2*v2[k] + w3*v3[k]
 		}
 	}
-	for ; c < counting; c++ {
-		weight, row := weights[c], rows[c][:len(out)]
+	for ; c < m.n; c++ {
+		v, weight := row(c), m.weights[c]
 		for k, sum := range out {
-			out[k] = sum + weight*row[k]
+			out[k] = sum + weight*v[k]
 		}
 	}
 	for k, v := range out {
@@ -419,10 +436,10 @@ func (w *BandWeights) Combine(values []float64, n, first, last int, out []float6
 			continue
 		}
 		sum, total := 0.0, 0.0
-		for c, weight := range w.Weight {
-			if v := values[c*n+first+k]; v == v && weight > 0 {
-				sum += weight * v
-				total += weight
+		for i := range m.n {
+			if v := row(i)[k]; v == v {
+				sum += m.weights[i] * v
+				total += m.weights[i]
 			}
 		}
 		out[k] = math.NaN()

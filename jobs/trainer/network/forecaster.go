@@ -103,16 +103,16 @@ func factor(z float32) float64 { return math.Exp(max(-3, min(2, float64(z)))) }
 // bank's. It reports false where none of the candidates that count has a
 // forecast.
 func (o *output) quantiles(w *Window, step int, levels, offsets, row []float64) bool {
-	point, total := 0.0, 0.0
+	point, total := 0.0, 1.0
 	at := step
 	for _, weight := range o.weight {
 		if weight != 0 {
-			if v := w.forecasts[at]; v == v {
-				point += weight * v
-				total += weight
-			}
+			point += weight * w.forecasts[at]
 		}
 		at += w.Steps
+	}
+	if point != point {
+		point, total = o.known(w, step)
 	}
 	if !(total > 0) {
 		return false
@@ -120,6 +120,18 @@ func (o *output) quantiles(w *Window, step int, levels, offsets, row []float64) 
 	share, b := w.restlessness(step), &w.bands[w.band(step)]
 	o.spread(point/total, b.middle*share, b.spread*share, levels, offsets, row)
 	return true
+}
+
+// known returns the weighted sum of the forecasts that there are of a step, and of
+// their weights.
+func (o *output) known(w *Window, step int) (sum, total float64) {
+	for c, weight := range o.weight {
+		if v := w.forecasts[c*w.Steps+step]; v == v {
+			sum += weight * v
+			total += weight
+		}
+	}
+	return sum, total
 }
 
 // spread puts quantiles around a point. The middle of the offsets and how far they

@@ -72,11 +72,11 @@ func medianOf16(values []float64) float64 {
 // beside them, as many that are below all values as above. It reports whether there
 // is one more above, so that the lower of the two in the middle is the median.
 func pad(keys []int64, values []float64) (low bool) {
-	values = values[:min(len(keys), len(values))]
+	rest := keys[len(values):]
+	keys = keys[:len(values)]
 	for i, v := range values {
 		keys[i] = key(v)
 	}
-	rest := keys[len(values):]
 	for i := range rest {
 		rest[i] = math.MinInt64
 		if i%2 == 0 {
