@@ -198,12 +198,11 @@ func (a *analysis) prepare(s *schemas.Series, r schemas.Resource, steps, season 
 	return nil
 }
 
-// window prepares the forecast from the end of a series. The bank tries its
-// candidates out on the last week and looks back one more day from there.
+// window prepares the forecast from the end of a series.
 func window(s *schemas.Series, period, steps int) (*network.Window, bool) {
 	h := bankHistories.Get().(*bank.History)
 	defer bankHistories.Put(h)
-	h.Reset(s.Mean, period, s.Len()-8*period)
+	h.Reset(s.Mean, period, bank.Earliest(s.Len(), period))
 	return network.NewWindow(h, s, period, s.Len(), steps, schemas.DefaultLevels())
 }
 

@@ -228,6 +228,15 @@ const (
 	nearPerPeriod = 12
 )
 
+// Earliest returns the earliest origin that is tried for a forecast from index t on, or
+// one a little earlier: what to tell [NewHistory] where there is no other forecast.
+func Earliest(t, period int) int {
+	return t - farOrigins*period - max(nearEvery(period), min(period, beforeOrigin))
+}
+
+// nearEvery returns how far the frequent origins lie apart.
+func nearEvery(period int) int { return max(1, period/nearPerPeriod) }
+
 // Weigh backtests the candidates before origin t and returns their weights for
 // each band of the horizon. Bands of the next hours are tried from many origins
 // over the last three days, the rest of the horizon once a day over the last
@@ -239,7 +248,7 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 		parts[b] = parts[b][:0]
 	}
 	short := min(shortHorizon, horizon)
-	every := max(1, h.period/nearPerPeriod)
+	every := nearEvery(h.period)
 	earliest := max(h.from+min(h.period, t/2), 4)
 	// The origins lie on a grid of their own, so that the next forecasts of this
 	// series are weighed on the same ones.

@@ -236,7 +236,7 @@ func BenchmarkServe(b *testing.B) {
 			}
 			h, f := bank.NewHistory(nil, 1, 0), network.NewForecaster(levels)
 			forecast := func(s *schemas.Series, steps int) (byBank, byNetwork *schemas.Forecast) {
-				h.Reset(s.Mean, day, s.Len()-8*day)
+				h.Reset(s.Mean, day, bank.Earliest(s.Len(), day))
 				w, ok := network.NewWindow(h, s, day, s.Len(), steps, levels)
 				if !ok {
 					b.Fatal("no window")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -12,13 +13,17 @@ import (
 
 	"github.com/self-scaling/self-scaling/jobs/trainer/bank"
 	"github.com/self-scaling/self-scaling/jobs/trainer/network"
+	"github.com/self-scaling/self-scaling/jobs/trainer/pretrained"
 	"github.com/self-scaling/self-scaling/schemas"
+	"github.com/self-scaling/self-scaling/test/footprint"
 )
 
 const day = 96
 
-func noisyDays(days int) *schemas.Series {
-	rng := rand.New(rand.NewPCG(7, 7))
+func noisyDays(days int) *schemas.Series { return noise(days, 7) }
+
+func noise(days int, seed uint64) *schemas.Series {
+	rng := rand.New(rand.NewPCG(7, seed))
 	y := make([]float64, days*day)
 	for i := range y {
 		y[i] = 2 + math.Sin(2*math.Pi*float64(i)/day) + .2*rng.NormFloat64()
@@ -259,6 +264,39 @@ func FuzzDecodeNeverPanicsAndNeverPassesBadWeights(f *testing.F) {
 			t.Errorf("decoded weights are invalid: %v", err)
 		}
 	})
+}
+
+// BenchmarkForecastFromHistory is what the forecast of one resource of a component
+// takes from its usage on: the profiles, all candidates, their backtests and weights,
+// the features, the forward pass of the three networks that ship and the quantiles of
+// a day, one component after the other in the memory of the one before. What
+// jobs/trainer/hedge adds is in its own benchmark. Of cpu-ns/op, the processor's time,
+// other processes take nothing.
+func BenchmarkForecastFromHistory(b *testing.B) {
+	for _, days := range []int{5, 14, 28} {
+		b.Run(strconv.Itoa(days)+" days", func(b *testing.B) {
+			var all []*schemas.Series
+			for seed := range uint64(16) { // more than a processor can learn by heart
+				all = append(all, noise(days, seed))
+			}
+			levels, weights := schemas.DefaultLevels(), pretrained.Weights()
+			h, f := bank.NewHistory(nil, 1, 0), network.NewForecaster(levels)
+			b.ReportAllocs()
+			before := footprint.Used(b)
+			for i := 0; b.Loop(); i++ {
+				s := all[i%len(all)]
+				h.Reset(s.Mean, day, bank.Earliest(s.Len(), day))
+				w, ok := network.NewWindow(h, s, day, s.Len(), day, levels)
+				if !ok {
+					b.Fatal("no window")
+				}
+				if _, ok := f.Forecast(w, s, day, weights); !ok {
+					b.Fatal("no forecast")
+				}
+			}
+			b.ReportMetric(float64(footprint.Used(b).Processor-before.Processor)/float64(b.N), "cpu-ns/op")
+		})
+	}
 }
 
 // BenchmarkForecast is the forward pass, the quantiles included, for a day.
