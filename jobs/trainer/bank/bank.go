@@ -134,16 +134,8 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	subtract(h.resid, y, h.median5, h.profiles)
 	subtract(h.rough, y, h.smooth5, h.profiles)
 	subtract(h.ahead, y, h.median5[period:], h.from)
-	for _, d := range []struct {
-		from []float64
-		lag  int
-	}{{h.daily, period}, {h.weekly, h.week}} {
-		first := min(max(h.from, d.lag), n)
-		for i := h.from; i < first; i++ {
-			d.from[i] = math.NaN()
-		}
-		subtract(d.from[first:], y[first:], y[max(0, first-d.lag):], 0)
-	}
+	h.season(h.daily, period)
+	h.season(h.weekly, h.week)
 	h.lags.reset(y, period, h.from)
 }
 
@@ -160,7 +152,7 @@ func (h *History) profile(first int) {
 			days = append(days, h.y[j])
 		}
 		h.order.Reset(days)
-		// One more than there are days to follow, but what the next column begins with.
+		// The last is of the day after the column, with which the next one begins.
 		rows := medians[:len(days)-before+1]
 		h.order.Medians(5, before, rows)
 		for k, v := range rows {
@@ -255,6 +247,14 @@ func (h *History) smooth(profile, out []float64, half int) {
 	}
 }
 
+// season fills out with how far the values lie from those a lag before, NaN where
+// there is none.
+func (h *History) season(out []float64, lag int) {
+	first := min(max(h.from, lag), len(h.y))
+	fill(out[min(h.from, first):first], math.NaN())
+	subtract(out[first:], h.y[first:], h.y[max(0, first-lag):], 0)
+}
+
 // subtract fills out with a - b from an index on.
 func subtract(out, a, b []float64, from int) {
 	out, a, b = out[from:], a[from:], b[from:]
@@ -344,9 +344,9 @@ func orZero(v float64) float64 {
 // maxDecay is where a decay has come to nothing.
 const maxDecay = 256
 
-// decays are what is left of something n steps in a row: 3 is the decay, in steps, of
-// the newest residual, 8 that of the last few, 16 of those of the last hours, 24 of the
-// last value itself.
+// decays are what is left of something after each of n steps: by3 of the newest
+// residual, by8 of the last few, by16 of those of the last hours, by24 of the last value
+// itself. The number is that of the steps in which e times less is left.
 type decays struct {
 	by3, by8, by16, by24 []float64
 	n                    int
@@ -492,8 +492,8 @@ func shift(out, base []float64, by float64) {
 	}
 }
 
-// relax fills out with what lies above base by something that goes from one
-// value to another as the decay does, and not below 0.
+// relax fills out with what lies above base by something that goes from one value to
+// another as far as the decay has come, and not below 0.
 func relax(out, base []float64, from, to float64, decay []float64) {
 	base, decay = base[:len(out)], decay[:len(out)]
 	from -= to

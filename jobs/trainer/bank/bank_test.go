@@ -105,6 +105,19 @@ func TestSmoothProfilesAreThoseOfTheNeighbours(t *testing.T) {
 	}
 }
 
+func TestOfAnalogsThatAreEquallyNearTheNewestCount(t *testing.T) {
+	// All days are .1 from the last one, but for a difference like that of rounding.
+	const high = .3 - 1e-10
+	days := []float64{high, high, high, high, high, high, .1, .1, .1, .1, .1, .2}
+	y := make([]float64, len(days)*day)
+	for i := range y {
+		y[i] = days[i/day]
+	}
+	if got := first(y, len(y))[bank.AnalogMedian]; got != .1 {
+		t.Errorf("analog-median = %v, want .1, as on most of the five days after the newest", got)
+	}
+}
+
 func TestAnalogsAreTheDaysThatBeganLikeThisOne(t *testing.T) {
 	// A day of 2 always follows a day of 1, in no rhythm of a week; other days are
 	// 3. Each has a little noise of its own.

@@ -63,14 +63,7 @@ func repeat(usage []float64, period int, levels, values []float64, limit float64
 		offset := orderstat.Quantile(spread, level)
 		phase := 0
 		for i := j; i < len(values); i += len(levels) {
-			v := season[phase] + offset
-			if v < 0 {
-				v = 0
-			}
-			if v > limit {
-				v = limit
-			}
-			values[i] = v
+			values[i] = min(max(0, season[phase]+offset), limit)
 			if phase++; phase == period {
 				phase = 0
 			}

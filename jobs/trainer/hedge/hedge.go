@@ -198,19 +198,10 @@ func mixAll(made [count]*schemas.Forecast, record []schemas.BandRecord, steps in
 			row := values[len(values)-len(levels):]
 			m.row(made, step, row)
 			m.spread(levels, row)
-			ascending, before := true, 0.0
 			for j, v := range row {
-				if v < 0 {
-					v = 0
-				}
-				if v > limit {
-					v = limit
-				}
-				row[j] = v
-				ascending = ascending && v >= before
-				before = v
+				row[j] = min(max(0, v), limit)
 			}
-			if !ascending {
+			if !slices.IsSorted(row) { // seldom
 				slices.Sort(row)
 			}
 		}

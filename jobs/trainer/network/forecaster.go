@@ -186,19 +186,13 @@ func Center(levels, offsets []float64) (middle, spread float64) {
 // settle puts quantiles in order and above zero, and reports whether they are
 // finite.
 func settle(row []float64) bool {
-	ascending, before := true, 0.0
 	for j, v := range row {
 		if v-v != 0 { // NaN or infinite
 			return false
 		}
-		if v < 0 {
-			v = 0
-		}
-		row[j] = v
-		ascending = ascending && v >= before
-		before = v
+		row[j] = max(0, v)
 	}
-	if !ascending {
+	if !slices.IsSorted(row) { // seldom
 		slices.Sort(row)
 	}
 	return true
