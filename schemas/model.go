@@ -71,7 +71,8 @@ type BandRecord struct {
 	Days int `json:"days"`
 	Lost int `json:"lost"`
 	// Lower and Upper are the logarithms of the factors that the spread below and
-	// above the median is multiplied with.
+	// above the median is multiplied with, besides what the mixture adds while Days
+	// are few.
 	Lower float64 `json:"lower"`
 	Upper float64 `json:"upper"`
 	// Covered holds how many of Steps steps lay at or below the quantiles of 80, 90

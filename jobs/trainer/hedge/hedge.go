@@ -39,9 +39,19 @@ const (
 	// margin is by how much it must be the worse for that: with less, the best of
 	// two others is better by chance on every second day.
 	margin = 0.05
+	// negligible is what a forecaster must count for to count at all: a hundredth of
+	// one that is wrong spoils one that is exact, as any is of usage that never
+	// changes.
+	negligible = 0.02
 	// adaption is how far the logarithm of a factor of the spread goes on a day with
 	// twice as many misses as promised, or back on a day with none.
 	adaption = 0.06
+	// doubt is the logarithm of what the spread is multiplied with before any day
+	// has shown whether it covers what it promises, and fading what is left of it
+	// after each day that has: few days of history hold few of the errors to come
+	// (chosen on histories of five days).
+	doubt  = 0.4
+	fading = 0.75
 )
 
 // confidence is what each forecaster counts for before anything is known of it on
@@ -126,10 +136,17 @@ func learn(r *schemas.BandRecord, band schemas.Band, day []Trial) {
 }
 
 // Weights returns what seasonal naive, the bank and the network count for in a
-// band of the given record. They add up to 1.
+// band of the given record, where all of them have a forecast. They add up to 1.
 func Weights(r *schemas.BandRecord) (weights [count]float64) {
-	sum := 0.0
+	return weigh(r, [count]bool{true, true, true})
+}
+
+// weigh returns what those that are there count for.
+func weigh(r *schemas.BandRecord, there [count]bool) (weights [count]float64) {
 	for f, name := range names {
+		if !there[f] {
+			continue
+		}
 		weights[f] = confidence[f]
 		if r != nil {
 			weights[f] *= math.Exp(-eagerness * r.Loss[name])
@@ -137,12 +154,25 @@ func Weights(r *schemas.BandRecord) (weights [count]float64) {
 		if f == ofNetwork && r != nil && r.Lost >= patience {
 			weights[f] = 0
 		}
-		sum += weights[f]
+	}
+	normalise(&weights)
+	for f, w := range weights {
+		if w < negligible {
+			weights[f] = 0
+		}
+	}
+	normalise(&weights)
+	return weights
+}
+
+func normalise(weights *[count]float64) {
+	sum := 0.0
+	for _, w := range weights {
+		sum += w
 	}
 	for f := range weights {
 		weights[f] /= sum
 	}
-	return weights
 }
 
 // Describe returns what the forecasters count for in the next hour, after a record
@@ -217,21 +247,16 @@ type mixture struct {
 }
 
 func newMixture(r *schemas.BandRecord, made [count]*schemas.Forecast) mixture {
-	m := mixture{Weights(r), 1, 1, middle(made[ofBank].Levels)}
-	if r != nil {
-		m.lower, m.upper = math.Exp(r.Lower), math.Exp(r.Upper)
-	}
-	total := 0.0
+	var there [count]bool
 	for f := range made {
-		if made[f] == nil {
-			m.weights[f] = 0
-		}
-		total += m.weights[f]
+		there[f] = made[f] != nil
 	}
-	for f := range m.weights {
-		m.weights[f] /= total
+	lower, upper, days := 0.0, 0.0, 0
+	if r != nil {
+		lower, upper, days = r.Lower, r.Upper, r.Days
 	}
-	return m
+	more := doubt * math.Pow(fading, float64(days))
+	return mixture{weigh(r, there), math.Exp(lower + more), math.Exp(upper + more), middle(made[ofBank].Levels)}
 }
 
 // row fills row with the weighted means of the quantiles of a step.
@@ -325,6 +350,6 @@ const (
 )
 
 func adapted(factor, missed float64) float64 {
-	const promised = 0.09 // a little less than said, because drift comes on top
+	const promised = 0.08 // less than said, because drift comes on top
 	return max(leastFactor, min(mostFactor, factor+min(mostMove, adaption*(missed/promised-1))))
 }

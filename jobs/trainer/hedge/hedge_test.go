@@ -62,12 +62,13 @@ func TestWeightGoesToTheBetterOne(t *testing.T) {
 		days  int
 		check func(naive, bank, network float64) bool
 	}{
-		"before anything is known the network is believed": {hedge.Trial{Naive: good, Bank: good, Network: good}, 0, func(_, _, n float64) bool { return n > .9 }},
-		"a network as good as the others goes on being":    {hedge.Trial{Naive: good, Bank: good, Network: good}, 9, func(_, _, n float64) bool { return n > .9 }},
-		"a network that is better gains":                   {hedge.Trial{Naive: bad, Bank: bad, Network: good}, 3, func(_, _, n float64) bool { return n > .99 }},
-		"one that is worse for two days keeps some":        {hedge.Trial{Naive: bad, Bank: good, Network: bad}, 2, func(_, _, n float64) bool { return n > 0 && n < .9 }},
-		"one that is worse for three days has none":        {hedge.Trial{Naive: bad, Bank: good, Network: bad}, 3, func(_, b, n float64) bool { return n == 0 && b > .9 }},
-		"seasonal naive is there when both are wrong":      {hedge.Trial{Naive: good, Bank: bad, Network: bad}, 9, func(s, _, n float64) bool { return n == 0 && s > .5 }},
+		"before anything is known the network is believed":  {hedge.Trial{Naive: good, Bank: good, Network: good}, 0, func(_, _, n float64) bool { return n > .9 }},
+		"a network as good as the others goes on being":     {hedge.Trial{Naive: good, Bank: good, Network: good}, 9, func(_, _, n float64) bool { return n > .9 }},
+		"a network that is better gains":                    {hedge.Trial{Naive: bad, Bank: bad, Network: good}, 3, func(_, _, n float64) bool { return n > .99 }},
+		"those that count for next to nothing are left out": {hedge.Trial{Naive: bad, Bank: bad, Network: good}, 5, func(s, b, n float64) bool { return s == 0 && b == 0 && n == 1 }},
+		"one that is worse for two days keeps some":         {hedge.Trial{Naive: bad, Bank: good, Network: bad}, 2, func(_, _, n float64) bool { return n > 0 && n < .9 }},
+		"one that is worse for three days has none":         {hedge.Trial{Naive: bad, Bank: good, Network: bad}, 3, func(_, b, n float64) bool { return n == 0 && b > .9 }},
+		"seasonal naive is there when both are wrong":       {hedge.Trial{Naive: good, Bank: bad, Network: bad}, 9, func(s, _, n float64) bool { return n == 0 && s > .5 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			record := after(tt.days, tt.trial, 2)
@@ -121,6 +122,44 @@ func TestTheSpreadFollowsTheCoverage(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestTheSpreadIsWiderUntilDaysHaveShownItsCoverage(t *testing.T) {
+	f := around(10, 2)
+	trial := hedge.Trial{Naive: f, Bank: f, Network: f}
+	spread := func(days int) float64 {
+		var record []schemas.BandRecord
+		if days > 0 {
+			for range bands {
+				record = append(record, schemas.BandRecord{Days: days})
+			}
+		}
+		m := hedge.Mix(trial, record, nil)
+		return (m.At(0, .9) - m.At(0, .1)) / (f.At(0, .9) - f.At(0, .1))
+	}
+	last := math.Inf(1)
+	for _, days := range []int{0, 1, 2, 5, 20} {
+		s := spread(days)
+		if !(s < last) || !(s > 1) {
+			t.Errorf("after %d days the spread is %.3f of what was said, want more than 1 and less than before (%.3f)", days, s, last)
+		}
+		last = s
+	}
+	if !(spread(0) > 1.3) || !(spread(20) < 1.01) {
+		t.Errorf("the spread begins with %.3f of what was said and ends with %.3f", spread(0), spread(20))
+	}
+}
+
+func TestAForecasterThatIsLeftOutStepsInForThoseThatAreMissing(t *testing.T) {
+	good, bad := around(10, 2), around(14, 2)
+	record := after(5, hedge.Trial{Naive: bad, Bank: bad, Network: good}, 2)
+	m := hedge.Mix(hedge.Trial{Naive: bad, Bank: bad}, record, nil)
+	if err := m.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.At(0, .5); math.Abs(got-14) > 1e-9 {
+		t.Errorf("without the network the median is %v, want the others' 14", got)
 	}
 }
 
