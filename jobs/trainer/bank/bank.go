@@ -1,9 +1,9 @@
 // Package bank forecasts with a bank of simple, robust candidates: yesterday,
 // medians over days, the same corrected by today's level, the last value, last
-// week, what followed on the days that began like this one. None of them is
-// trained. Each is tried out on the newest days of the very series that is to be
-// forecast, separately for each band of the horizon, and is then weighted by how
-// well it did there.
+// week, what followed on the days that began like this one, what comes back after
+// another number of steps than those of a day. None of them is trained. Each is
+// tried out on the newest days of the very series that is to be forecast, separately
+// for each band of the horizon, and is then weighted by how well it did there.
 //
 // Medians instead of means, because usage has spikes; errors measured at the
 // horizon that is served, because what forecasts the next hour best (the last
@@ -37,24 +37,24 @@ const (
 	YesterdayDrift                  // y[i-P] + last difference to yesterday, decaying
 	YesterdayLevel                  // y[i-P] + the median difference to yesterday over the last hours
 	Increment                       // last value + the step of Median5 since then
-	LastWeek                        // y[i-W]
-	WeekLevel                       // y[i-W] + level of the last day against the week before, + decaying residual
-	WeekDrift                       // y[i-W] + last difference to last week, decaying
-	TwoWeeks                        // mean of y[i-W], y[i-2W]
+	LastWeek                        // median of y[i-W], y[i-2W] (or Yesterday, while that is not known) and Median5
+	WeekLevel                       // LastWeek + level of the last day against the week before, + decaying residual
+	WeekDrift                       // LastWeek + last difference to last week, decaying
 	Median14                        // median over 14 days
-	MedianWeek                      // mean of Median5 and y[i-W]
+	MedianWeek                      // mean of Median5 and LastWeek
 	Smooth14                        // Median14, smoothed over 5 steps
 	SmoothLevel                     // Median5, smoothed over 7 steps, + most of today's level + last residuals, decaying
 	Analog                          // weighted mean of what followed on the analogs
 	AnalogDrift                     // the same + last residuals against them, decaying
 	AnalogMedian                    // median of what followed on the five nearest analogs, smoothed over 3 steps
+	Rhythm                          // Median5 + the median residual over the last cycles of another rhythm than the day's
 	numCandidates
 )
 
 var candidateNames = [numCandidates]string{
 	"yesterday", "median5", "level", "median-residual", "last-four", "last-day", "last-value", "revert",
-	"yesterday-drift", "yesterday-level", "increment", "last-week", "week-level", "week-drift", "two-weeks", "median14", "median-week",
-	"smooth14", "smooth-level", "analog", "analog-drift", "analog-median",
+	"yesterday-drift", "yesterday-level", "increment", "last-week", "week-level", "week-drift", "median14", "median-week",
+	"smooth14", "smooth-level", "analog", "analog-drift", "analog-median", "rhythm",
 }
 
 // String returns the candidate's name.
@@ -70,8 +70,7 @@ type History struct {
 	period   int
 	week     int
 	negative bool      // whether any value is below 0
-	from     int       // first index for which the differences below are filled
-	profiles int       // first index for which the profiles are
+	from     int       // first index for which the profiles and differences below are filled
 	median5  []float64 // profile value for index i, made from the days before i; len(y)+period values
 	median14 []float64
 	smooth5  []float64 // the same, each value the mean of itself and its neighbours
@@ -80,8 +79,9 @@ type History struct {
 	rough    []float64 // y - smooth5, len(y) values
 	ahead    []float64 // y[i] - median5[i+P]: against the profile that forecasts the next period
 	daily    []float64 // y[i] - y[i-P], len(y) values
-	weekly   []float64 // y[i] - y[i-W], len(y) values
+	weekly   []float64 // y[i] - what is usual at that time of the week, len(y) values
 	lags     lags
+	rhythms  rhythms
 	scratch  []float64
 	weighing weighing
 
@@ -113,29 +113,29 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	h.y, h.period, h.week = y, period, 7*period
 	h.weighing.reset()
 	h.negative = slices.ContainsFunc(y, func(v float64) bool { return v < 0 })
-	// A level looks back one period from the origin, at profiles of the next one.
+	h.rhythms.reset()
+	// A level looks back one period from the origin.
 	h.from = max(0, earliest-period)
-	if h.profiles = h.from; earliest >= 2*period {
-		h.profiles = max(h.from, earliest-beforeOrigin)
-	}
 	for _, v := range []*[]float64{&h.median5, &h.median14, &h.smooth5, &h.smooth14} {
 		*v = resize(*v, n+period)
 	}
 	for _, v := range []*[]float64{&h.resid, &h.rough, &h.ahead, &h.daily, &h.weekly} {
 		*v = resize(*v, n)
 	}
-	for first := h.profiles; first < min(h.profiles+period, n+period); first++ {
+	for first := h.from; first < min(h.from+period, n+period); first++ {
 		h.profile(first)
 	}
-	bridge(h.median5[h.profiles:])
-	bridge(h.median14[h.profiles:])
+	bridge(h.median5[h.from:])
+	bridge(h.median14[h.from:])
 	h.smooth(h.median5, h.smooth5, half5)
 	h.smooth(h.median14, h.smooth14, half14)
-	subtract(h.resid, y, h.median5, h.profiles)
-	subtract(h.rough, y, h.smooth5, h.profiles)
+	subtract(h.resid, y, h.median5, h.from)
+	subtract(h.rough, y, h.smooth5, h.from)
 	subtract(h.ahead, y, h.median5[period:], h.from)
-	h.season(h.daily, period)
-	h.season(h.weekly, h.week)
+	h.yesterdays()
+	for i := h.from; i < n; i++ {
+		h.weekly[i] = y[i] - usualWeek(h.at(i-h.week), h.at(i-2*h.week), h.at(i-period), h.median5[i])
+	}
 	h.lags.reset(y, period, h.from)
 }
 
@@ -211,7 +211,7 @@ func (h *History) smoothed(profile []float64, i, half, end int) float64 {
 		return math.NaN()
 	}
 	sum, n := 0.0, 0
-	for _, v := range profile[max(h.profiles, i-half):min(end, i+half+1)] {
+	for _, v := range profile[max(h.from, i-half):min(end, i+half+1)] {
 		if v == v {
 			sum += v
 			n++
@@ -225,7 +225,7 @@ func (h *History) smoothed(profile []float64, i, half, end int) float64 {
 func (h *History) smooth(profile, out []float64, half int) {
 	end := len(profile)
 	// Whole windows, NaN where one has a gap or is cut short.
-	p, o := profile[h.profiles:], out[h.profiles:]
+	p, o := profile[h.from:], out[h.from:]
 	fill(o[:min(half, len(o))], math.NaN())
 	fill(o[max(0, len(o)-half):], math.NaN())
 	switch half {
@@ -242,17 +242,16 @@ func (h *History) smooth(profile, out []float64, half int) {
 	}
 	for i, v := range o {
 		if v != v {
-			o[i] = h.smoothed(profile, h.profiles+i, half, end)
+			o[i] = h.smoothed(profile, h.from+i, half, end)
 		}
 	}
 }
 
-// season fills out with how far the values lie from those a lag before, NaN where
-// there is none.
-func (h *History) season(out []float64, lag int) {
-	first := min(max(h.from, lag), len(h.y))
-	fill(out[min(h.from, first):first], math.NaN())
-	subtract(out[first:], h.y[first:], h.y[max(0, first-lag):], 0)
+// yesterdays fills h.daily, with NaN where there is no day before.
+func (h *History) yesterdays() {
+	first := min(max(h.from, h.period), len(h.y))
+	fill(h.daily[min(h.from, first):first], math.NaN())
+	subtract(h.daily[first:], h.y[first:], h.y[first-min(first, h.period):], 0)
 }
 
 // subtract fills out with a - b from an index on.
@@ -405,13 +404,19 @@ func (h *History) Forecast(o *Origin, first, last int, out []float64) {
 			yesterday[k] = median5[k]
 		}
 	}
-	week, twoWeeks, medianWeek := row(LastWeek), row(TwoWeeks), row(MedianWeek)
-	h.lastWeeks(t+first, max(0, min(n, h.week-first)), week, twoWeeks)
+	week, medianWeek := row(LastWeek), row(MedianWeek)
+	known := max(0, min(n, h.week-first)) // steps of which a week before is
+	for k := range known {
+		i := t + first + k
+		week[k] = usualWeek(h.at(i-h.week), h.at(i-2*h.week), yesterday[k], median5[k])
+	}
+	fill(week[known:], math.NaN())
 	for k, v := range week {
 		medianWeek[k] = (median5[k] + v) / 2
 	}
 	analog := row(Analog)
 	h.followAnalogs(o, first, analog, row(AnalogMedian))
+	h.followRhythm(t, first, median5, row(Rhythm))
 
 	fill(row(LastFour), o.lastFour)
 	fill(row(LastDay), o.lastDay)
@@ -439,40 +444,6 @@ func (h *History) Forecast(o *Origin, first, last int, out []float64) {
 			}
 		}
 	}
-}
-
-// lastWeeks fills week with the values a week before index i and after, of which
-// only the first n are known yet, and twoWeeks with the means of those and the ones
-// another week before. Where last week's is missing, the other one stands for it.
-func (h *History) lastWeeks(i, n int, week, twoWeeks []float64) {
-	missing := math.NaN()
-	known := func(j int) float64 {
-		if j < 0 {
-			return missing
-		}
-		return h.y[j]
-	}
-	k := 0
-	if j := i - 2*h.week; j >= 0 && n > 0 {
-		w, before := h.y[i-h.week:][:n], h.y[j:][:n]
-		for k = range n {
-			v, v2 := w[k], before[k]
-			if v != v {
-				v = v2
-			}
-			week[k], twoWeeks[k] = v, (v+v2)/2
-		}
-		k = n
-	}
-	for ; k < n; k++ {
-		v, v2 := known(i+k-h.week), known(i+k-2*h.week)
-		if v != v {
-			v = v2
-		}
-		week[k], twoWeeks[k] = v, (v+v2)/2
-	}
-	fill(week[n:], missing)
-	fill(twoWeeks[n:], missing)
 }
 
 func fill(out []float64, v float64) {
@@ -503,6 +474,31 @@ func relax(out, base []float64, from, to float64, decay []float64) {
 		}
 		out[i] = v
 	}
+}
+
+// at returns the value at an index, NaN where there is none before the first.
+func (h *History) at(i int) float64 {
+	if i < 0 {
+		return math.NaN()
+	}
+	return h.y[i]
+}
+
+// usualWeek returns what a time of the week is taken to be: the median of what it
+// was one and two weeks before and of the last days, so that what happened once is
+// not taken for a habit, and a weekend that both weeks had is. While one week is
+// known, yesterday is heard in the place of the other.
+func usualWeek(one, two, yesterday, days float64) float64 {
+	switch {
+	case one != one:
+		return two
+	case two != two:
+		two = yesterday
+	}
+	if two != two || days != days {
+		return one
+	}
+	return max(min(one, two), min(max(one, two), days))
 }
 
 // levelShare is how much of the last period's level is believed to last.

@@ -3,6 +3,7 @@ package bank_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -62,7 +63,6 @@ func TestCandidatesSayWhatTheirNamesPromise(t *testing.T) {
 		bank.LastValue:  19,
 		bank.Revert:     19,
 		bank.LastWeek:   13,
-		bank.TwoWeeks:   9.5,
 		bank.MedianWeek: 15,
 		// Yesterday lies 3 above the median of the five days before it, and 2 above
 		// the median that forecasts today.
@@ -78,6 +78,42 @@ func TestCandidatesSayWhatTheirNamesPromise(t *testing.T) {
 		if math.Abs(got[c]-want) > 1e-9 {
 			t.Errorf("%s = %v, want %v", c, got[c], want)
 		}
+	}
+}
+
+func TestWhatHappenedOnceAWeekAgoIsNoHabit(t *testing.T) {
+	const event, at = 3, 16 * day // step of the day, and the origin
+	week := func(y []float64) float64 {
+		at := len(y)
+		h := bank.NewHistory(y, day, at-8*day)
+		o := h.Origin(at)
+		out := make([]float64, bank.Count*day)
+		h.Forecast(&o, 0, day, out)
+		return out[int(bank.LastWeek)*day+event]
+	}
+	for name, tt := range map[string]struct {
+		weeks []int // ago in which usage was 9 and not 5 at that time
+		want  float64
+	}{
+		"once, a week ago":       {[]int{1}, 5},
+		"once, two weeks ago":    {[]int{2}, 5},
+		"in both of these weeks": {[]int{1, 2}, 9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			y := make([]float64, at)
+			for i := range y {
+				y[i] = 5
+			}
+			for _, ago := range tt.weeks {
+				y[at-7*ago*day+event] = 9
+			}
+			if got := week(y); got != tt.want {
+				t.Errorf("last week says %v, want %v", got, tt.want)
+			}
+			if got := week(y[3*day:]); got != 5 {
+				t.Errorf("where only one week is known it says %v, want 5", got)
+			}
+		})
 	}
 }
 
@@ -145,6 +181,126 @@ func TestAnalogsAreTheDaysThatBeganLikeThisOne(t *testing.T) {
 	}
 }
 
+// withJob returns days of usage with the rhythm of a day and a job that adds 4 for
+// three steps, after every number of steps given.
+func withJob(days, every int, noise float64) []float64 {
+	y := daily(days, noise)
+	for i := range y {
+		if i%every < 3 {
+			y[i] += 4
+		}
+	}
+	return y
+}
+
+func TestAnotherRhythmThanTheDaysIsForecast(t *testing.T) {
+	const days = 10
+	gappy := withJob(days, 20, .05)
+	for i := range gappy {
+		if i%7 == 3 {
+			gappy[i] = math.NaN()
+		}
+	}
+	flat := make([]float64, days*day)
+	flatJob := make([]float64, days*day)
+	for i := range flat {
+		flat[i] = 3
+		flatJob[i] = 3
+		if i%28 == 0 {
+			flatJob[i] = 9
+		}
+	}
+	noise := rand.New(rand.NewPCG(3, 4))
+	random := make([]float64, days*day)
+	for i := range random {
+		random[i] = noise.Float64()
+	}
+	once := daily(days, .05)
+	for _, i := range []int{7*day + 5, 8*day + 40} {
+		once[i] += 20
+	}
+	for name, tt := range map[string]struct {
+		y     []float64
+		every int // of the job, 0 for none
+		size  float64
+		lasts int
+	}{
+		"a job every five hours":                {withJob(days, 20, .05), 20, 4, 3},
+		"a job every seven hours":               {withJob(days, 28, .05), 28, 4, 3},
+		"a job every five hours, and gaps":      {gappy, 20, 4, 3},
+		"a job and nothing else":                {flatJob, 28, 6, 1},
+		"the rhythm of a day alone":             {daily(days, .05), 0, 0, 0},
+		"no rhythm":                             {random, 0, 0, 0},
+		"nothing at all":                        {flat, 0, 0, 0},
+		"two bursts, and no third as far again": {once, 0, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// An origin that is no multiple of anything.
+			at := len(tt.y) - 31
+			h := bank.NewHistory(tt.y[:at], day, at-8*day)
+			o := h.Origin(at)
+			out := make([]float64, bank.Count*day)
+			h.Forecast(&o, 0, day, out)
+			got := out[int(bank.Rhythm)*day:][:day]
+			if tt.every == 0 {
+				for step, v := range got {
+					if v == v {
+						t.Fatalf("step %d is %v, want no forecast", step, v)
+					}
+				}
+				return
+			}
+			for step, v := range got {
+				want := daily(1, 0)[(at+step)%day]
+				if tt.lasts == 1 {
+					want = 3
+				}
+				if (at+step)%tt.every < tt.lasts {
+					want += tt.size
+				}
+				if !(math.Abs(v-want) < .5) {
+					t.Errorf("step %d is %.2f, want %.2f", step, v, want)
+				}
+			}
+		})
+	}
+}
+
+func TestTheBankTakesUpAnotherRhythm(t *testing.T) {
+	// No day or week before has it at the same hours.
+	y := withJob(12, 26, .05)
+	at := len(y) - day
+	weights, f := forecast(y[:at], at, day)
+	mae := 0.0
+	for i, v := range f {
+		mae += math.Abs(v-y[at+i]) / float64(len(f))
+	}
+	// Without it the job is missed, or seen where there is none: about 1.
+	if !(mae < .15) {
+		t.Errorf("mean absolute error %.3f, want less than 0.15", mae)
+	}
+	for _, w := range weights {
+		if !(w.Weight[bank.Rhythm] > .9) {
+			t.Errorf("the rhythm counts for %.2f in steps %d to %d, want nearly all", w.Weight[bank.Rhythm], w.Band.First, w.Band.Last)
+		}
+	}
+}
+
+func TestARhythmThatEndedHasNoWeight(t *testing.T) {
+	y := withJob(13, 26, .05)
+	quiet := daily(13, .05)
+	copy(y[7*day+60:], quiet[7*day+60:])
+	weights, f := forecast(y, len(y), day)
+	for _, w := range weights {
+		if w.Weight[bank.Rhythm] != 0 {
+			t.Errorf("the rhythm counts for %v in steps %d to %d", w.Weight[bank.Rhythm], w.Band.First, w.Band.Last)
+		}
+	}
+	if slices.ContainsFunc(f, math.IsNaN) {
+		t.Errorf("the bank has no forecast of some steps: %v", f)
+	}
+}
+
 func TestVolatilityIsThatOfTheTimeOfDay(t *testing.T) {
 	// Noise by day, none by night.
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -180,9 +336,13 @@ func TestNothingAtOrAfterTheOriginIsRead(t *testing.T) {
 		seed := rapid.Uint64().Draw(t, "seed")
 		rng := rand.New(rand.NewPCG(seed, 1))
 		days := rapid.IntRange(2, 17).Draw(t, "days")
+		every := rapid.IntRange(5, 90).Draw(t, "rhythm")
 		y := make([]float64, days*day)
 		for i := range y {
 			y[i] = rng.Float64()
+			if i%every == 0 {
+				y[i] += 5
+			}
 			if rng.IntN(10) == 0 {
 				y[i] = math.NaN()
 			}

@@ -275,14 +275,16 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 			parts[2] = append(parts[2], part{tried, 0, last})
 		}
 	}
+	// A rhythm that came to an end forecasts nothing, however well it once did.
+	rhythm := h.rhythm(t) != 0
 	weights := make([]BandWeights, len(bands))
 	for b, band := range bands {
-		weights[b] = h.weigh(band, parts[b])
+		weights[b] = h.weigh(band, parts[b], rhythm)
 	}
 	return weights
 }
 
-func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
+func (h *History) weigh(band schemas.Band, parts []part, rhythm bool) BandWeights {
 	w := BandWeights{Band: band, MAE: math.NaN(), BaselineMAE: math.NaN(), Loss: math.NaN(), BaselineLoss: math.NaN()}
 	var count [Count]float64
 	var memory [2][Count]float64
@@ -293,6 +295,9 @@ func (h *History) weigh(band schemas.Band, parts []part) BandWeights {
 			w.Error[c] += sum[c]
 			count[c] += known[c]
 		}
+	}
+	if !rhythm {
+		count[Rhythm] = 0
 	}
 	// A candidate that could only be tried on few of the steps is not comparable
 	// with the others.

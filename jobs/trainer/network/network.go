@@ -29,7 +29,7 @@ import (
 
 // FeatureSet names the meaning of the inputs and outputs. Weights trained on
 // another set cannot be used.
-const FeatureSet = "bank-gate-1"
+const FeatureSet = "bank-gate-2"
 
 // NumOutputs is the length of an output: for each candidate what is added to the
 // logarithm of the bank's weight, the logarithms of the factors for the spread

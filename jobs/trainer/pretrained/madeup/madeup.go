@@ -10,6 +10,10 @@ import (
 // Day is the number of steps of a day.
 const Day = 96
 
+// rhythms are the numbers of steps after which a job may run again. Some do not
+// divide the day, as five hours do not.
+var rhythms = [...]int{Day, Day, Day, Day / 2, Day / 4, 4, 8, 7 * Day, 6, 10, 20, 28, 40}
+
 // Usage returns days of usage of an imagined component. What kind it is, a shop
 // with busy hours, a queue, a nightly job, a leak, is drawn from the seed, and so
 // are all of its sizes.
@@ -62,7 +66,7 @@ func Usage(seed uint64, days int) []float64 {
 	}
 	var work []job
 	for chance(.35) && len(work) < 3 {
-		every := []int{Day, Day, Day, Day / 2, Day / 4, 4, 8, 7 * Day}[r.IntN(8)]
+		every := rhythms[r.IntN(len(rhythms))]
 		work = append(work, job{every, r.IntN(every), 1 + r.IntN(1+every/8), between(.3, 4)})
 	}
 	bursts, burst := 0.0, 0.0
