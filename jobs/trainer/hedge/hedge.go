@@ -350,6 +350,6 @@ const (
 )
 
 func adapted(factor, missed float64) float64 {
-	const promised = 0.08 // less than said, because drift comes on top
+	const promised = 0.05 // half of what is said, because drift comes on top of what the days before showed
 	return max(leastFactor, min(mostFactor, factor+min(mostMove, adaption*(missed/promised-1))))
 }
