@@ -33,23 +33,29 @@ import (
 // changed is the midnight from which usage is another.
 var changed = time.Date(2026, 3, 16, 0, 0, 0, 0, time.UTC)
 
-// weekly is a service whose days differ and whose weeks are alike, until it changes:
-// from then on its weeks are others, and alike again.
-type weekly struct{}
+// drifting is a service that is used each day as on the day before, but for a little.
+// For the week after it has changed every other day is another.
+type drifting struct{}
 
-func (weekly) cpu(t time.Time) float64 {
-	levels := [7]float64{2, 7, 3, 8, 4, 9, 5}
-	if !t.Before(changed) {
-		levels = [7]float64{20, 11, 16, 12, 19, 13, 21}
+func (drifting) cpu(t time.Time) float64 {
+	level := 2.0
+	if since := int(t.Sub(changed).Hours() / 24); !t.Before(changed) {
+		level = 12
+		if since < 7 && since%2 == 1 {
+			level = 20
+		}
 	}
-	noise := rand.New(rand.NewPCG(uint64(t.Unix()), 1)).NormFloat64()
-	return levels[t.Weekday()] * (1 + .5*math.Sin(2*math.Pi*t.Sub(changed).Hours()/24) + .02*noise)
+	shape := 1 + .5*math.Sin(2*math.Pi*t.Sub(changed).Hours()/24)
+	for day := t; day.After(changed.AddDate(0, 0, -12)); day = day.AddDate(0, 0, -1) {
+		shape += .02 * rand.New(rand.NewPCG(uint64(day.Unix()), 1)).NormFloat64()
+	}
+	return level * shape
 }
 
-func (w weekly) Samples(_ context.Context, from, to time.Time, step time.Duration, add func(*schemas.Sample) error) error {
+func (d drifting) Samples(_ context.Context, from, to time.Time, step time.Duration, add func(*schemas.Sample) error) error {
 	request := .5
 	for t := from; t.Before(to); t = t.Add(step) {
-		v := w.cpu(t)
+		v := d.cpu(t)
 		s := schemas.Sample{Component: schemas.ComponentID{Service: "shop", Component: "web"}, Start: t, CPU: &schemas.Usage{Mean: v, Max: 1.2 * v, Count: 15}, CPURequest: &request}
 		if err := add(&s); err != nil {
 			return err
@@ -58,10 +64,10 @@ func (w weekly) Samples(_ context.Context, from, to time.Time, step time.Duratio
 	return nil
 }
 
-// lastWeek is a network that believes in nothing but what was used a week ago.
-func lastWeek() *network.Weights {
+// yesterday is a network that believes in nothing but what was used a day ago.
+func yesterday() *network.Weights {
 	w := network.New(schemas.DefaultLevels(), 1, func() float64 { return 0 })
-	w.Bias.Data[bank.LastWeek] = 100
+	w.Bias.Data[bank.Yesterday] = 100
 	return w
 }
 
@@ -76,7 +82,7 @@ type installation struct {
 func newInstallation(t *testing.T) *installation {
 	i := &installation{T: t, store: artifact.New(membucket.New(nil), artifact.Options{})}
 	m := &schemas.Model{From: changed.AddDate(0, 0, -10), To: changed.AddDate(0, 0, -2), Step: schemas.DefaultStep, Horizon: schemas.DefaultHorizon, Levels: schemas.DefaultLevels(), Verdict: "accepted"}
-	if _, err := models.Write(t.Context(), i.store, "train-0", "test", models.Trained{Shard: "00000", Model: m, Weights: lastWeek()}, nil); err != nil {
+	if _, err := models.Write(t.Context(), i.store, "train-0", "test", models.Trained{Shard: "00000", Model: m, Weights: yesterday()}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := models.Accept(t.Context(), i.store, "train-0", "test", []string{"00000"}); err != nil {
@@ -90,7 +96,7 @@ func newInstallation(t *testing.T) *installation {
 	options.Windows = 1 // too few examples to learn from: the network stays what it is
 	i.pipelines, err = embedded.New(embedded.Config{
 		Store:     i.store,
-		Collector: embedded.Always(collector.New(weekly{}, collector.Options{Backfill: 10 * 24 * time.Hour})),
+		Collector: embedded.Always(collector.New(drifting{}, collector.Options{Backfill: 10 * 24 * time.Hour})),
 		Trainer:   trainer.Config{Options: options},
 		Inference: inference.New(inference.Config{
 			Framework: standard.Framework(profile, 0, manifest.New(func(schemas.ComponentID, *autoscalingv2.HorizontalPodAutoscaler) error { return nil })),
@@ -177,7 +183,7 @@ func lost(s schemas.SeriesScore) bool {
 }
 
 // TestANetworkThatLosesForThreeNightsIsLeftOutUntilItWins goes from samples to what is
-// served, night after night, while usage is, for a week, nothing like the week before,
+// served, night after night, while usage is, for a week, nothing like the day before,
 // and then like it again.
 func TestANetworkThatLosesForThreeNightsIsLeftOutUntilItWins(t *testing.T) {
 	i := newInstallation(t)
