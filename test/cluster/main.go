@@ -11,10 +11,10 @@
 //	go run ./test/cluster node    # start what does not run of the node
 //	go run ./test/cluster down    # stop everything and remove it, but for the cache
 //
-// up can be repeated, and then starts what is missing. The programs are built from
-// Go modules, once per version, into the user's cache folder, which takes the
-// better part of an hour of two processors. The node has a network namespace of
-// its own; the machine reaches its pods and services by their addresses.
+// up can be repeated, and then starts what is missing. The programs are built from Go
+// modules, once per version, into the user's cache folder, which takes about half an
+// hour of two processors. The node has a network namespace of its own; the machine
+// reaches its pods and services by their addresses.
 //
 // $ARGO chooses the version of Argo Workflows. MinIO is at minio.argo:9000, which is
 // 10.96.0.90, and the Argo server at argo-server.argo:2746, which is 10.96.0.91. The

@@ -85,6 +85,9 @@ func lagDifference(y []float64, lag, n int) float64 {
 		return math.NaN()
 	}
 	before := y[len(y)-len(now)-lag:][:len(now)]
+	if sum := apart(now, before); sum == sum {
+		return sum / float64(len(now))
+	}
 	sum, known := 0.0, 0
 	for i, v := range now {
 		if d := math.Abs(v - before[i]); d == d {
@@ -96,6 +99,23 @@ func lagDifference(y []float64, lag, n int) float64 {
 		return math.NaN()
 	}
 	return sum / float64(known)
+}
+
+// apart returns the sum of the absolute differences of values to others, NaN where one
+// is missing.
+func apart(a, b []float64) float64 {
+	// Four sums, because an addition waits for the one before.
+	var s0, s1, s2, s3 float64
+	for ; len(a) >= 4 && len(b) >= 4; a, b = a[4:], b[4:] {
+		s0 += math.Abs(a[0] - b[0])
+		s1 += math.Abs(a[1] - b[1])
+		s2 += math.Abs(a[2] - b[2])
+		s3 += math.Abs(a[3] - b[3])
+	}
+	for i, v := range a {
+		s0 += math.Abs(v - b[i])
+	}
+	return s0 + s1 + s2 + s3
 }
 
 // followRhythm fills out with the profile for the steps from first on, and with the
