@@ -817,11 +817,7 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 		past := func(e int) []float64 { return h.y[o.t-a.lag[e]*p+phase:][:len(out)] }
 		e := 0
 		for ; e+4 <= a.n; e += 4 {
-			v0, v1, v2, v3 := past(e), past(e+1), past(e+2), past(e+3)
-			w0, w1, w2, w3 := a.weight[e], a.weight[e+1], a.weight[e+2], a.weight[e+3]
-			for i, m := range out {
-				out[i] = m + w0*v0[i] + w1*v1[i] + w2*v2[i] + w3*v3[i]
-			}
+			addFour(out, [4][]float64{past(e), past(e + 1), past(e + 2), past(e + 3)}, [4]float64(a.weight[e:]))
 		}
 		for ; e < a.n; e++ {
 			v, w := past(e), a.weight[e]

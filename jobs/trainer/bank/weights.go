@@ -421,6 +421,16 @@ func (w *BandWeights) mixed() (m mixed) {
 	return m
 }
 
+// addFour adds four rows to out, each times its weight: at once, so that out is read
+// and written less often.
+func addFour(out []float64, rows [4][]float64, weights [4]float64) {
+	v0, v1, v2, v3 := rows[0][:len(out)], rows[1][:len(out)], rows[2][:len(out)], rows[3][:len(out)]
+	w0, w1, w2, w3 := weights[0], weights[1], weights[2], weights[3]
+	for i, sum := range out {
+		out[i] = sum + w0*v0[i] + w1*v1[i] + w2*v2[i] + w3*v3[i]
+	}
+}
+
 // combine is [BandWeights.Combine].
 func (m *mixed) combine(values []float64, n, first, last int, out []float64) []float64 {
 	out = resize(out, last-first)
@@ -430,14 +440,9 @@ func (m *mixed) combine(values []float64, n, first, last int, out []float64) []f
 	}
 	row := func(i int) []float64 { return values[m.candidates[i]*n+first:][:len(out)] }
 	clear(out)
-	// Four rows at a time, so that out is read and written less often.
 	c := 0
 	for ; c < m.n-3; c += 4 {
-		v0, v1, v2, v3 := row(c), row(c+1), row(c+2), row(c+3)
-		w0, w1, w2, w3 := m.weights[c], m.weights[c+1], m.weights[c+2], m.weights[c+3]
-		for k, sum := range out {
-			out[k] = sum + w0*v0[k] + w1*v1[k] + w2*v2[k] + w3*v3[k]
-		}
+		addFour(out, [4][]float64{row(c), row(c + 1), row(c + 2), row(c + 3)}, [4]float64(m.weights[c:]))
 	}
 	for ; c < m.n; c++ {
 		v, weight := row(c), m.weights[c]
