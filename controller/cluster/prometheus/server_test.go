@@ -21,9 +21,7 @@ import (
 )
 
 // The source against a real server over back-dated blocks. It needs prometheus
-// and promtool in the PATH, which Debian's package prometheus has:
-//
-//	go test -tags prometheus -run TestServer ./controller/cluster/prometheus
+// and promtool in the PATH, as make test-prometheus puts them there.
 func TestServerAnswersForWeeks(t *testing.T) {
 	const days = 14
 	end := time.Now().UTC().Truncate(24 * time.Hour)

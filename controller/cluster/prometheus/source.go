@@ -17,9 +17,10 @@
 //
 // and of memory the same over container_memory_working_set_bytes, which is what
 // the metrics API reports. A reading in which a Ready pod is missing
-// (kube_pod_status_ready) is left out: a total that lacks a pod would look like
-// a drop in usage. A bucket's mean, maximum and count are avg_over_time,
-// max_over_time and count_over_time of its readings. Replicas are the pods that
+// (kube_pod_status_ready, which then counts as -Inf) is left out: a total that lacks
+// a pod would look like a drop in usage. A bucket's mean, maximum and count are made
+// here of its readings: a server that makes them evaluates the whole expression once
+// for each, and that is what a backfill costs. Replicas are the pods that
 // are Pending or Running (kube_pod_status_phase) at the end of the bucket, and
 // requests (kube_pod_container_resource_requests) those of the pod that requests
 // the most, where all of its containers (kube_pod_container_info) request the
@@ -30,9 +31,11 @@
 //
 // # What it costs
 //
-// One query at a time, [QueriesPerChunk] for every [Chunk] of history: 252 for
-// four weeks. Where the server refuses a chunk as too large, the chunk is
-// halved, down to a single bucket.
+// One query at a time, [QueriesPerChunk] for every chunk of history. The first chunk
+// is [FirstChunk]; those that follow are as long as makes [MaxReadings] of the
+// components that the one before has found, and at most [Chunk]: 145 queries for four
+// weeks of up to 277 components. Where the server refuses a chunk as too large, the
+// chunk is halved, down to a single bucket.
 package prometheus
 
 import (
@@ -41,6 +44,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	neturl "net/url"
@@ -60,8 +64,10 @@ import (
 
 // How much is asked at once.
 const (
+	FirstChunk      = time.Hour
 	Chunk           = 24 * time.Hour
-	QueriesPerChunk = 9
+	MaxReadings     = 400_000 // in one answer, which is about 20 MB
+	QueriesPerChunk = 5
 )
 
 // Options say what is asked. The zero value works.
@@ -127,22 +133,35 @@ func redacted(text string) string {
 	return u.Redacted()
 }
 
-// Query is one question, whose answer is one number a component and bucket.
+// Query is one question, whose answer is a number for each component and instant.
 type Query struct {
-	Text string
-	set  func(*bucket, float64)
+	Text  string
+	Every time.Duration // between two instants; the last one is the end of a bucket
+	set   func(*bucket, float64)
 }
 
+// bucket is what is known of one component in one bucket.
 type bucket struct {
-	mean, max, count map[schemas.Resource]float64
-	requests         map[schemas.Resource]float64
-	replicas         *int32
+	cpu, memory measured
+	replicas    *int32
+}
+
+type measured struct {
+	sum, max float64
+	count    int32
+	request  float64 // 0: none
+}
+
+func (b *bucket) of(r schemas.Resource) *measured {
+	if r == schemas.Memory {
+		return &b.memory
+	}
+	return &b.cpu
 }
 
 const by = "namespace, self_service, self_component"
 
-// Queries returns what is asked about buckets of a length. Each is evaluated at
-// the ends of the buckets.
+// Queries returns what is asked about buckets of a length.
 func (s *Source) Queries(step time.Duration) []Query {
 	window := promDuration(s.opts.Window)
 	member := s.member(window)
@@ -151,33 +170,29 @@ func (s *Source) Queries(step time.Duration) []Query {
 		schemas.CPU:    fmt.Sprintf(`sum by (namespace, pod) (max by (namespace, pod, container) (rate(container_cpu_usage_seconds_total{container!="",container!="POD"%s}[%s])))`, in, window),
 		schemas.Memory: fmt.Sprintf(`sum by (namespace, pod) (max by (namespace, pod, container) (last_over_time(container_memory_working_set_bytes{container!="",container!="POD"%s}[%s])))`, in, window),
 	}
-	// Half an interval less than a bucket: its first instant belongs to the
-	// bucket before, and whether a range includes its start differs between
-	// versions of the server.
-	readings := fmt.Sprintf("[%s:%s]", promDuration(step-s.opts.Interval/2), promDuration(s.opts.Interval))
+	// Not NaN, which servers other than Prometheus take for nothing at all.
+	missing := fmt.Sprintf(`((max by (namespace, pod) (last_over_time(kube_pod_status_ready{condition="true"%s}[%s])) == 1) * -Inf)`, in, window)
 	join := func(v string) string {
 		return fmt.Sprintf("%s * on (namespace, pod) group_left (self_service, self_component) %s", v, member)
 	}
 	var out []Query
 	for _, r := range schemas.Resources() {
-		ready := fmt.Sprintf(`(max by (namespace, pod) (last_over_time(kube_pod_status_ready{condition="true"%s}[%s])) == 1)`, in, window)
-		total := fmt.Sprintf("(sum by (%s) (%s) unless on (%s) count by (%s) (%s))",
-			by, join(perPod[r]), by, by, join(fmt.Sprintf("(%s unless on (namespace, pod) %s)", ready, perPod[r])))
 		out = append(out,
-			Query{"avg_over_time(" + total + readings + ")", func(b *bucket, v float64) { b.mean[r] = v }},
-			Query{"max_over_time(" + total + readings + ")", func(b *bucket, v float64) { b.max[r] = v }},
-			Query{"count_over_time(" + total + readings + ")", func(b *bucket, v float64) { b.count[r] = v }},
+			Query{fmt.Sprintf(`sum by (%s) (%s)`, by, join(fmt.Sprintf("(%s or on (namespace, pod) %s)", perPod[r], missing))), s.opts.Interval, func(b *bucket, v float64) {
+				m := b.of(r)
+				m.sum, m.max, m.count = m.sum+v, max(m.max, v), m.count+1
+			}},
 			Query{fmt.Sprintf(`max by (%s) (%s)`, by, join(fmt.Sprintf(
 				`(sum by (namespace, pod) (max by (namespace, pod, container) (last_over_time(kube_pod_container_resource_requests{resource="%[1]s"%[2]s}[%[3]s])))`+
 					` and on (namespace, pod) (count by (namespace, pod) (count by (namespace, pod, container) (last_over_time(kube_pod_container_resource_requests{resource="%[1]s"%[2]s}[%[3]s])))`+
 					` >= on (namespace, pod) count by (namespace, pod) (count by (namespace, pod, container) (last_over_time(kube_pod_container_info{container!=""%[2]s}[%[3]s])))))`,
-				r, in, window))), func(b *bucket, v float64) { b.requests[r] = v }},
+				r, in, window))), step, func(b *bucket, v float64) { b.of(r).request = v }},
 		)
 	}
 	return append(out, Query{
-		fmt.Sprintf(`count by (%s) (%s)`, by, join(fmt.Sprintf(`(max by (namespace, pod) (last_over_time(kube_pod_status_phase{phase=~"Pending|Running"%s}[%s])) == 1)`, in, window))),
+		fmt.Sprintf(`count by (%s) (%s)`, by, join(fmt.Sprintf(`(max by (namespace, pod) (last_over_time(kube_pod_status_phase{phase=~"Pending|Running"%s}[%s])) == 1)`, in, window))), step,
 		func(b *bucket, v float64) {
-			if v >= 0 && v <= schemas.MaxReplicas {
+			if v <= schemas.MaxReplicas {
 				n := int32(v)
 				b.replicas = &n
 			}
@@ -261,44 +276,41 @@ func (s *Source) Samples(ctx context.Context, from, to time.Time, step time.Dura
 		return schemas.Errorf(schemas.CodeInvalidConfig, "step must be at least two readings (%s), but is %s", 2*s.opts.Interval, step)
 	}
 	queries := s.Queries(step)
-	for start := from; start.Before(to); start = start.Add(Chunk) {
-		end := start.Add(Chunk)
+	length, most := max(FirstChunk.Truncate(step), step), Chunk
+	for start := from; start.Before(to); {
+		end := start.Add(length)
 		if end.After(to) {
 			end = to
 		}
-		if err := s.chunk(ctx, queries, start, end, step, add); err != nil {
+		found, err := s.measure(ctx, queries, start, end, step)
+		if tooLarge(err) && end.Sub(start) > step {
+			most = max((end.Sub(start) / 2).Truncate(step), step)
+			length = most
+			continue
+		}
+		if err != nil {
 			return err
+		}
+		if err := found.samples(start, end, step, add); err != nil {
+			return err
+		}
+		start, length = end, most
+		if len(found) > 0 {
+			length = max(min(most, s.opts.Interval*time.Duration(MaxReadings/len(found))).Truncate(step), step)
 		}
 	}
 	return nil
 }
 
-func (s *Source) chunk(ctx context.Context, queries []Query, from, to time.Time, step time.Duration, add func(*schemas.Sample) error) error {
-	found := map[schemas.ComponentID]map[time.Time]*bucket{}
-	for _, q := range queries {
-		err := s.ask(ctx, q, from, to, step, found)
-		if tooLarge(err) && to.Sub(from) > step {
-			half := from.Add((to.Sub(from) / 2).Truncate(step))
-			if !half.After(from) {
-				half = from.Add(step)
-			}
-			if err := s.chunk(ctx, queries, from, half, step, add); err != nil {
-				return err
-			}
-			return s.chunk(ctx, queries, half, to, step, add)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	ids := make([]schemas.ComponentID, 0, len(found))
-	for id := range found {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, schemas.ComponentID.Compare)
-	for start := from; start.Before(to); start = start.Add(step) {
+// found is what is known of each component in the buckets of a chunk, nil for a
+// bucket of which nothing is.
+type found map[schemas.ComponentID][]*bucket
+
+func (f found) samples(from, to time.Time, step time.Duration, add func(*schemas.Sample) error) error {
+	ids := slices.SortedFunc(maps.Keys(f), schemas.ComponentID.Compare)
+	for start, i := from, 0; start.Before(to); start, i = start.Add(step), i+1 {
 		for _, id := range ids {
-			if b := found[id][start.UTC()]; b != nil {
+			if b := f[id][i]; b != nil {
 				x := b.sample(id, start.UTC())
 				if err := add(&x); err != nil {
 					return err
@@ -309,16 +321,27 @@ func (s *Source) chunk(ctx context.Context, queries []Query, from, to time.Time,
 	return nil
 }
 
+// measure asks everything about the buckets between two instants.
+func (s *Source) measure(ctx context.Context, queries []Query, from, to time.Time, step time.Duration) (found, error) {
+	f := found{}
+	for _, q := range queries {
+		if err := s.ask(ctx, q, from, to, step, f); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
 // tooLarge reports whether a smaller question may be answered.
 func tooLarge(err error) bool {
 	var e *v1.Error
 	return errors.As(err, &e) && (e.Type == v1.ErrExec || e.Type == v1.ErrTimeout)
 }
 
-func (s *Source) ask(ctx context.Context, q Query, from, to time.Time, step time.Duration, found map[schemas.ComponentID]map[time.Time]*bucket) error {
+func (s *Source) ask(ctx context.Context, q Query, from, to time.Time, step time.Duration, f found) error {
 	ctx, cancel := context.WithTimeout(ctx, s.opts.Timeout)
 	defer cancel()
-	value, warnings, err := s.api.QueryRange(ctx, q.Text, v1.Range{Start: from.Add(step), End: to, Step: step})
+	value, warnings, err := s.api.QueryRange(ctx, q.Text, v1.Range{Start: from.Add(q.Every), End: to, Step: q.Every})
 	if err != nil {
 		code := schemas.CodeUnavailable
 		var e *v1.Error
@@ -341,45 +364,40 @@ func (s *Source) ask(ctx context.Context, q Query, from, to time.Time, step time
 		if id.Validate() != nil {
 			continue // a pod whose labels name no component
 		}
-		if found[id] == nil {
-			found[id] = map[time.Time]*bucket{}
+		if f[id] == nil {
+			f[id] = make([]*bucket, (to.Sub(from)+step-1)/step)
 		}
 		for _, p := range series.Values {
-			v := float64(p.Value)
-			start := p.Timestamp.Time().Add(-step).UTC()
-			if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 {
+			// A bucket's last instant is its end, and its first one is after its start.
+			at, v := p.Timestamp.Time().Sub(from), float64(p.Value)
+			if math.IsNaN(v) || math.IsInf(v, 0) || v < 0 || at <= 0 || at > to.Sub(from) {
 				continue
 			}
-			b := found[id][start]
-			if b == nil {
-				b = &bucket{map[schemas.Resource]float64{}, map[schemas.Resource]float64{}, map[schemas.Resource]float64{}, map[schemas.Resource]float64{}, nil}
-				found[id][start] = b
+			b := &f[id][(at-1)/step]
+			if *b == nil {
+				*b = &bucket{}
 			}
-			q.set(b, v)
+			q.set(*b, v)
 		}
 	}
 	return nil
 }
 
 func (b *bucket) sample(id schemas.ComponentID, start time.Time) schemas.Sample {
-	x := schemas.Sample{Component: id, Start: start, Replicas: b.replicas}
-	x.CPU, x.Memory = b.usage(schemas.CPU), b.usage(schemas.Memory)
-	if v, ok := b.requests[schemas.CPU]; ok && v > 0 && v <= schemas.CPU.Limit() {
+	x := schemas.Sample{Component: id, Start: start, Replicas: b.replicas, CPU: b.cpu.usage(schemas.CPU), Memory: b.memory.usage(schemas.Memory)}
+	if v := b.cpu.request; v > 0 && v <= schemas.CPU.Limit() {
 		x.CPURequest = &v
 	}
-	if v, ok := b.requests[schemas.Memory]; ok && v > 0 && v <= schemas.Memory.Limit() {
+	if v := b.memory.request; v > 0 && v <= schemas.Memory.Limit() {
 		x.MemoryRequest = &v
 	}
 	return x
 }
 
-// usage is nil unless all three numbers are there.
-func (b *bucket) usage(r schemas.Resource) *schemas.Usage {
-	mean, ok := b.mean[r]
-	highest, isMax := b.max[r]
-	count, isCount := b.count[r]
-	if !ok || !isMax || !isCount || count < 1 || count > math.MaxInt32 || highest > r.Limit() {
+// usage returns nil where nothing was read, or what cannot be.
+func (m measured) usage(r schemas.Resource) *schemas.Usage {
+	if m.count == 0 || m.max > r.Limit() {
 		return nil
 	}
-	return &schemas.Usage{Mean: min(mean, highest), Max: highest, Count: int32(count)}
+	return &schemas.Usage{Mean: min(m.sum/float64(m.count), m.max), Max: m.max, Count: m.count}
 }

@@ -75,11 +75,11 @@ func TestTheQueriesAreAsDocumented(t *testing.T) {
 		t.Errorf("%d queries, want %d", len(queries), prometheus.QueriesPerChunk)
 	}
 	for _, want := range []string{
-		`avg_over_time((sum by (namespace, self_service, self_component)`,
+		`sum by (namespace, self_service, self_component)`,
 		`rate(container_cpu_usage_seconds_total{container!="",container!="POD",namespace=~"a|b\\.c"}[3m])`,
 		`kube_pod_labels{label_service!="",label_app_kubernetes_io_servicecomponent!="",namespace=~"a|b\\.c"}[3m]`,
 		`or on (namespace, pod) max by`,
-		`[14m30s:1m]`,
+		`or on (namespace, pod) ((max by (namespace, pod) (last_over_time(kube_pod_status_ready{condition="true",namespace=~"a|b\\.c"}[3m])) == 1) * -Inf)`,
 	} {
 		if !strings.Contains(queries[0].Text, want) {
 			t.Errorf("the query lacks %s:\n%s", want, queries[0].Text)
@@ -87,24 +87,25 @@ func TestTheQueriesAreAsDocumented(t *testing.T) {
 	}
 }
 
-func TestAnswersBecomeBucketsNamedByTheirStart(t *testing.T) {
+func TestReadingsBecomeBucketsNamedByTheirStart(t *testing.T) {
 	s := answer(t, func(query string, start, end time.Time) (int, string) {
-		at := func(i int, v string) string {
-			return fmt.Sprintf("[%d,%q]", midnight.Add(time.Duration(i+1)*step).Unix(), v)
+		at := func(minute int, v string) string {
+			return fmt.Sprintf("[%d,%q]", midnight.Add(time.Duration(minute)*time.Minute).Unix(), v)
+		}
+		usage := strings.HasPrefix(query, "sum by")
+		first := midnight.Add(step)
+		if usage {
+			first = midnight.Add(time.Minute)
 		}
 		switch {
-		case !start.Equal(midnight.Add(step)) || !end.Equal(midnight.Add(4*step)):
+		case !start.Equal(first) || !end.Equal(midnight.Add(4*step)):
 			t.Errorf("asked from %s to %s", start, end)
-		case strings.HasPrefix(query, "count_over_time") && strings.Contains(query, "cpu"):
-			return 200, matrix(at(0, "15"), at(1, "7"), at(3, "15"))
-		case strings.HasPrefix(query, "avg_over_time") && strings.Contains(query, "cpu"):
-			return 200, matrix(at(0, "1.5"), at(1, "NaN"), at(3, "0.25"))
-		case strings.HasPrefix(query, "max_over_time") && strings.Contains(query, "cpu"):
-			return 200, matrix(at(0, "2"), at(1, "2"), at(3, "0.5"))
+		case usage && strings.Contains(query, "cpu"):
+			return 200, matrix(at(0, "9"), at(1, "1"), at(14, "2"), at(15, "1.5"), at(16, "NaN"), at(30, "-Inf"), at(46, ".25"), at(60, ".75"), at(61, "9"))
 		case strings.HasPrefix(query, "count by"):
-			return 200, matrix(at(0, "3"), at(2, "4"))
+			return 200, matrix(at(15, "3"), at(45, "4"))
 		case strings.Contains(query, `resource="memory"`):
-			return 200, matrix(at(0, "1000"))
+			return 200, matrix(at(15, "1000"))
 		}
 		return 200, `{"status":"success","data":{"resultType":"matrix","result":[]}}`
 	})
@@ -115,10 +116,10 @@ func TestAnswersBecomeBucketsNamedByTheirStart(t *testing.T) {
 	id := schemas.ComponentID{Namespace: "ns", Service: "shop", Component: "web"}
 	three, four, request := int32(3), int32(4), 1000.
 	want := []schemas.Sample{
-		{Component: id, Start: midnight, CPU: &schemas.Usage{Mean: 1.5, Max: 2, Count: 15}, Replicas: &three, MemoryRequest: &request},
-		{Component: id, Start: midnight.Add(step)}, // a mean that is no number is no usage
+		{Component: id, Start: midnight, CPU: &schemas.Usage{Mean: 1.5, Max: 2, Count: 3}, Replicas: &three, MemoryRequest: &request},
+		// In the second bucket no reading is a number: it is as if there were none.
 		{Component: id, Start: midnight.Add(2 * step), Replicas: &four},
-		{Component: id, Start: midnight.Add(3 * step), CPU: &schemas.Usage{Mean: .25, Max: .5, Count: 15}},
+		{Component: id, Start: midnight.Add(3 * step), CPU: &schemas.Usage{Mean: .5, Max: .75, Count: 2}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("samples (-want +got):\n%s", diff)
@@ -126,28 +127,48 @@ func TestAnswersBecomeBucketsNamedByTheirStart(t *testing.T) {
 }
 
 func TestABackfillIsAskedForInChunks(t *testing.T) {
-	asked := map[time.Time]int{}
-	s := answer(t, func(_ string, start, end time.Time) (int, string) {
-		if end.Sub(start) >= prometheus.Chunk {
-			t.Errorf("asked for %s at once", end.Sub(start))
+	const n = prometheus.QueriesPerChunk
+	components := func(n int) string {
+		var series []string
+		for i := range n {
+			series = append(series, fmt.Sprintf(`{"metric":{"namespace":"ns","self_service":"shop","self_component":"c%d"},"values":[]}`, i))
 		}
-		asked[start.Add(-step)]++
-		return 200, matrix()
-	})
-	if _, err := collect(t, s, midnight, midnight.Add(60*time.Hour)); err != nil {
-		t.Fatal(err)
+		return `{"status":"success","data":{"resultType":"matrix","result":[` + strings.Join(series, ",") + `]}}`
 	}
-	n := prometheus.QueriesPerChunk
-	want := map[time.Time]int{midnight: n, midnight.Add(24 * time.Hour): n, midnight.Add(48 * time.Hour): n}
-	if diff := cmp.Diff(want, asked); diff != "" {
-		t.Errorf("queries a chunk (-want +got):\n%s", diff)
+	for _, tt := range []struct {
+		name       string
+		components int
+		want       map[time.Duration]int // ends of chunks after midnight
+	}{
+		{"of nobody", 0, map[time.Duration]int{time.Hour: n, 25 * time.Hour: n, 49 * time.Hour: n, 60 * time.Hour: n}},
+		{"of a few", 100, map[time.Duration]int{time.Hour: n, 25 * time.Hour: n, 49 * time.Hour: n, 60 * time.Hour: n}},
+		// 400 readings of each, which are six hours and a half.
+		{"of many, in answers of a bounded size", 1000, map[time.Duration]int{time.Hour: n, 7*time.Hour + 30*time.Minute: n, 14 * time.Hour: n, 20*time.Hour + 30*time.Minute: n,
+			27 * time.Hour: n, 33*time.Hour + 30*time.Minute: n, 40 * time.Hour: n, 46*time.Hour + 30*time.Minute: n, 53 * time.Hour: n, 59*time.Hour + 30*time.Minute: n, 60 * time.Hour: n}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			asked := map[time.Duration]int{}
+			body := components(tt.components)
+			s := answer(t, func(_ string, _, end time.Time) (int, string) {
+				asked[end.Sub(midnight)]++
+				return 200, body
+			})
+			if _, err := collect(t, s, midnight, midnight.Add(60*time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, asked); diff != "" {
+				t.Errorf("queries by the end of their chunk (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
 func TestAChunkThatIsTooLargeIsHalved(t *testing.T) {
 	buckets := map[time.Time]int{}
+	refused := 0
 	s := answer(t, func(query string, start, end time.Time) (int, string) {
 		if end.Sub(start) > 3*time.Hour {
+			refused++
 			return 422, `{"status":"error","errorType":"execution","error":"query processing would load too many samples into memory in query execution"}`
 		}
 		if !strings.HasPrefix(query, "count by") {
@@ -168,6 +189,9 @@ func TestAChunkThatIsTooLargeIsHalved(t *testing.T) {
 		if !x.Start.Equal(midnight.Add(time.Duration(i) * step)) {
 			t.Fatalf("sample %d starts at %s", i, x.Start)
 		}
+	}
+	if refused != 3 { // 23 h, 11.5 h, 5.75 h
+		t.Errorf("the server refused %d times, want 3: what it has refused is not asked for again", refused)
 	}
 }
 
