@@ -88,6 +88,9 @@ func (t *table[T]) run(ctx context.Context) {
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (apiwatch.Interface, error) {
+			if opts.SendInitialEvents != nil { // which client-go can be told to ask for: it then lists
+				return nil, apierrors.NewBadRequest("objects are listed, then watched")
+			}
 			seconds := int64(renewal.Seconds() * (1 + rand.Float64()))
 			opts.TimeoutSeconds = &seconds
 			w, err := t.objects.Watch(ctx, opts)
@@ -104,8 +107,6 @@ func (t *table[T]) run(ctx context.Context) {
 		},
 	}, nil, t, cache.ReflectorOptions{Name: t.name, TypeDescription: t.name})
 	reflector.WatchListPageSize = cluster.PageSize
-	off := false
-	reflector.UseWatchList = &off
 	reflector.RunWithContext(ctx)
 }
 
