@@ -7,6 +7,7 @@
 //	go run ./test/cluster build   # build the cluster's programs and nothing else
 //	go run ./test/cluster reproduce  # build the images again and compare
 //	go run ./test/cluster kwok    # build what simulates nodes, and print its path
+//	go run ./test/cluster prometheus  # fetch Debian's Prometheus, and print the folder of its programs
 //	go run ./test/cluster kill D  # kill one of the daemons, as kubelet, for tests of faults
 //	go run ./test/cluster node    # start what does not run of the node
 //	go run ./test/cluster down    # stop everything and remove it, but for the cache
@@ -48,7 +49,7 @@ func main() {
 
 func runCommand(ctx context.Context, args []string) error {
 	if len(args) == 0 || len(args) != map[bool]int{true: 2, false: 1}[args[0] == "kill"] {
-		return errors.New("usage: cluster up|images|reproduce|build|kwok|kill DAEMON|node|down|kubeconfig|explain")
+		return errors.New("usage: cluster up|images|reproduce|build|kwok|prometheus|kill DAEMON|node|down|kubeconfig|explain")
 	}
 	c, err := newCluster(os.Getenv("ARGO"))
 	if err != nil {
@@ -69,6 +70,12 @@ func runCommand(ctx context.Context, args []string) error {
 		}
 		_, err := fmt.Println(c.box.path(simulator))
 		return err
+	case "prometheus":
+		dir, err := c.box.prometheus(ctx)
+		if err == nil {
+			_, err = fmt.Println(dir)
+		}
+		return err
 	case "kill":
 		return c.daemon(args[1]).kill()
 	case "node":
@@ -82,7 +89,7 @@ func runCommand(ctx context.Context, args []string) error {
 		_, err := fmt.Println(c.kubeconfig())
 		return err
 	}
-	return fmt.Errorf("unknown command %q: it is one of up, images, reproduce, build, kwok, kill, node, down, kubeconfig, explain", args[0])
+	return fmt.Errorf("unknown command %q: it is one of up, images, reproduce, build, kwok, prometheus, kill, node, down, kubeconfig, explain", args[0])
 }
 
 // A cluster is where the cluster's parts are.
@@ -168,7 +175,7 @@ func (c *cluster) up(ctx context.Context) error {
 	}{
 		{"Debian packages", c.installPackages},
 		{"programs", func(ctx context.Context) error { return c.box.build(ctx, tools(c.argo)) }},
-		{"Prometheus, for the tests", c.box.prometheus},
+		{"Prometheus, for the tests", func(ctx context.Context) error { _, err := c.box.prometheus(ctx); return err }},
 		{"network", c.startNetwork},
 		{"containerd", c.startContainerd},
 		{"images of the cluster's parts", c.partImages},

@@ -12,19 +12,20 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // Versions of what the cluster runs. Argo's is chosen by the user.
 const (
 	kubernetesVersion    = "v1.34.3"
 	etcdVersion          = "v3.6.4" // as tools/kubernetes/go.mod requires it
-	metricsServerVersion = "v0.9.0"
+	metricsServerVersion = "v0.8.0" // as tools/kubernetes/go.mod requires it
 	metricsServerPackage = "sigs.k8s.io/metrics-server/cmd/metrics-server"
 	// The same server that test/minio runs.
-	minioVersion = "v0.0.0-20260212201848-7aac2a2c5b7c"
-	minioPackage = "github.com/minio/minio"
-	// The one that test/chart renders with.
-	helmVersion    = "v3.18.6"
+	minioVersion   = "v0.0.0-20260212201848-7aac2a2c5b7c"
+	minioPackage   = "github.com/minio/minio"
+	helmVersion    = "v3.18.6" // as test/chart/go.mod requires it, which renders with it
 	helmPackage    = "helm.sh/helm/v3/cmd/helm"
 	corednsVersion = "v1.14.7" // as tools/coredns/go.mod requires it
 	corednsPackage = "github.com/self-scaling/self-scaling/test/cluster/tools/coredns"
@@ -36,7 +37,7 @@ const (
 type tool struct {
 	name, version string
 	pkg           string // package of its main function
-	module        string // folder of the module that pins it, below tools; "": none, it is built as pkg@version
+	module        string // folder of the module that pins it, as seen from tools; "": none, it is built as pkg@version
 	ldflags       string
 }
 
@@ -64,10 +65,10 @@ func tools(argo string) []tool {
 		all = append(all, tool{name, argo, module + "/cmd/" + name, "argo-" + argoMajor(argo), "-X " + module + ".version=" + argo})
 	}
 	return append(all,
-		tool{"metrics-server", metricsServerVersion, metricsServerPackage, "", ""},
+		tool{"metrics-server", metricsServerVersion, metricsServerPackage, "kubernetes", ""},
 		tool{"minio", minioVersion, minioPackage, "", ""},
 		tool{"coredns", corednsVersion, corednsPackage, "coredns", ""},
-		tool{"helm", helmVersion, helmPackage, "", "-X helm.sh/helm/v3/internal/version.version=" + helmVersion})
+		tool{"helm", helmVersion, helmPackage, "../../chart", "-X helm.sh/helm/v3/internal/version.version=" + helmVersion})
 }
 
 // simulator is built only for the tests of scale: it plays the nodes of a large
@@ -79,10 +80,12 @@ func argoModule(version string) string {
 	return "github.com/argoproj/argo-workflows/" + argoMajor(version)
 }
 
-// build builds the tools that the cache does not hold yet, one after the other. A
-// binary is moved to its place whole, so that an interrupted build leaves nothing
-// that looks like one.
+// build builds the tools that the cache does not hold yet: those of one module one
+// after the other, since they share most packages, and two modules at a time, so that
+// one is compiled while the other is downloaded or linked. A binary is moved to its
+// place whole, so that an interrupted build leaves nothing that looks like one.
 func (b toolbox) build(ctx context.Context, all []tool) error {
+	var modules [][]tool
 	for _, t := range all {
 		switch static, err := isStatic(b.path(t)); {
 		case err == nil && static:
@@ -90,13 +93,27 @@ func (b toolbox) build(ctx context.Context, all []tool) error {
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return err
 		}
-		began := time.Now()
-		if err := b.one(ctx, t); err != nil {
-			return fmt.Errorf("building %s %s: %w", t.name, t.version, err)
+		if i := slices.IndexFunc(modules, func(m []tool) bool { return t.module != "" && m[0].module == t.module }); i >= 0 {
+			modules[i] = append(modules[i], t)
+		} else {
+			modules = append(modules, []tool{t})
 		}
-		b.log("built %s %s in %.0f s", t.name, t.version, time.Since(began).Seconds())
 	}
-	return nil
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(2)
+	for _, module := range modules {
+		group.Go(func() error {
+			for _, t := range module {
+				began := time.Now()
+				if err := b.one(ctx, t); err != nil {
+					return fmt.Errorf("building %s %s: %w", t.name, t.version, err)
+				}
+				b.log("built %s %s in %.0f s", t.name, t.version, time.Since(began).Seconds())
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // isStatic tells whether a program needs none of the machine's libraries, as it must
@@ -184,32 +201,36 @@ func (b toolbox) vendorArgo(ctx context.Context, t tool) (string, error) {
 	return dir, os.WriteFile(done, nil, 0o644)
 }
 
-// prometheus lays Debian's package out in the cache instead of installing it: that
-// would start its server.
-func (b toolbox) prometheus(ctx context.Context) error {
+// prometheus lays Debian's package out in the cache instead of installing it, which
+// would start its server, and returns the folder of its programs.
+func (b toolbox) prometheus(ctx context.Context) (string, error) {
 	dir := filepath.Join(b.dir, "prometheus-debian")
+	programs := filepath.Join(dir, "usr", "bin")
 	if _, err := os.Stat(dir); err == nil {
-		return nil
+		return programs, nil
+	}
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
+		return "", err
 	}
 	tmp, err := os.MkdirTemp(b.dir, "build-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer os.RemoveAll(tmp)
 	download := func() error { return run(ctx, command{dir: tmp}, "apt-get", "download", "--quiet", "prometheus") }
 	if err := download(); err != nil {
 		if err := errors.Join(run(ctx, command{}, "apt-get", "update", "--quiet"), download()); err != nil {
-			return err
+			return "", err
 		}
 	}
 	archives, _ := filepath.Glob(filepath.Join(tmp, "prometheus_*.deb"))
 	if len(archives) != 1 {
-		return fmt.Errorf("apt-get download prometheus left %d archives in %s, want 1", len(archives), tmp)
+		return "", fmt.Errorf("apt-get download prometheus left %d archives in %s, want 1", len(archives), tmp)
 	}
 	if err := run(ctx, command{}, "dpkg-deb", "--extract", archives[0], filepath.Join(tmp, "root")); err != nil {
-		return err
+		return "", err
 	}
-	return os.Rename(filepath.Join(tmp, "root"), dir)
+	return programs, os.Rename(filepath.Join(tmp, "root"), dir)
 }
 
 // moduleDir returns the folder of a module's sources, with its manifests.
