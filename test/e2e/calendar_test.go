@@ -21,7 +21,7 @@ import (
 func TestCalendar(t *testing.T) {
 	t.Parallel()
 	const (
-		usual, sale = .02, .12
+		usual, sale = .01, .06
 		days        = 20
 	)
 	r := newRelease(t, newCluster(t))
@@ -84,13 +84,13 @@ func TestCalendar(t *testing.T) {
 	}
 	median, floor := decided("without")
 	t.Logf("FIGURE without the calendar: median %.3f cores, minReplicas %d", median, floor)
-	if median > .06 || floor > 2 {
+	if median > .03 || floor > 2 {
 		t.Errorf("without a calendar %.3f cores are forecast and minReplicas is %d: the test proves nothing", median, floor)
 	}
 	r.upgrade(t, append(values, "calendars[0].service=shop", "calendars[0].kind=events", "calendars[0].configMap=sales", "calendars[0].key=autumn.ics")...)
 	median, floor = decided("with")
 	t.Logf("FIGURE with the calendar: median %.3f cores, minReplicas %d", median, floor)
-	if median < .09 || floor < 3 {
+	if median < .045 || floor < 3 {
 		t.Errorf("with the calendar %.3f cores are forecast and minReplicas is %d, want what the sales before used", median, floor)
 	}
 }

@@ -24,7 +24,7 @@ func TestCommandLine(t *testing.T) {
 	w := workload{name: "web", cpu: fmt.Sprint(requestCores), hpas: 1, load: "-base=.01 -peak=.01"}
 	r.kubectl(t, w.manifest(), "apply", "--namespace="+r.namespace, "--filename=-")
 	now := time.Now().UTC().Truncate(15 * time.Minute)
-	r.seed(t, "past", 10, now, series{"shop", "web", daily(.08, .12)})
+	r.seed(t, "past", 10, now, series{"shop", "web", daily(.04, .06)})
 	r.install(t, "schedules.collect.suspend=true", "schedules.train.suspend=true", "schedules.infer.suspend=true", "controller.replicas=1")
 	token := r.operator(t)
 	k := r.plugin(t)

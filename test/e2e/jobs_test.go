@@ -57,7 +57,7 @@ func TestJobsByHand(t *testing.T) {
 	r := newRelease(t, newCluster(t))
 	r.deploy(t, workload{name: "web", cpu: fmt.Sprint(requestCores), hpas: 1, load: "-base=.01 -peak=.01"})
 	end := time.Now().UTC().Truncate(15 * time.Minute)
-	r.seed(t, "seed", 10, end, series{"shop", "web", daily(.08, .12)})
+	r.seed(t, "seed", 10, end, series{"shop", "web", daily(.04, .06)})
 	before := r.everything(t)
 	r.install(t, "engine=jobs", "controller.replicas=1", "schedules.collect.suspend=true", "schedules.train.suspend=true", "schedules.infer.suspend=true",
 		"training.onDemand=false")

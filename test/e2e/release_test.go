@@ -66,12 +66,13 @@ stringData: {STORE_URL: %q, AWS_ACCESS_KEY_ID: %q, AWS_SECRET_ACCESS_KEY: %q}
 `, storeSecret, r.namespace, url, storeUser, secretKey), "apply", "--filename=-")
 }
 
-// values are those of every release of the tests: where the images are, and that
-// nothing outside of the release's namespace is touched.
+// values are those of every release of the tests: where the images are, that nothing
+// outside of the release's namespace is touched, and that the trainers of several
+// releases fit on one small node.
 func (r *release) values(sets []string) []string {
 	all := []string{
 		"image.registry=" + imageRegistry(), "image.tag=" + imageTag(),
-		"watchNamespaces={" + r.namespace + "}", "crds.enabled=false",
+		"watchNamespaces={" + r.namespace + "}", "crds.enabled=false", "trainer.resources.requests.cpu=100m",
 	}
 	var args []string
 	for _, s := range slices.Concat(all, sets) {

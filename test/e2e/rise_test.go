@@ -24,7 +24,7 @@ func TestRise(t *testing.T) {
 		t.Skip("needs a Prometheus that the cluster's pods reach: make cluster")
 	}
 	const (
-		base, peak = .02, .14
+		base, peak = .01, .07
 		limit      = 5 * time.Minute // from helm install to the first floor
 	)
 	needed := int(math.Ceil(peak / (requestCores * utilization / 100)))

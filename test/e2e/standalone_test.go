@@ -30,11 +30,11 @@ func TestStandalone(t *testing.T) {
 	const components = 100
 	r := newRelease(t, c)
 	web := workload{name: "web", cpu: fmt.Sprint(requestCores), hpas: 1, load: "-base=.01 -peak=.01"}
-	past := []series{{"shop", web.name, daily(.08, .12)}}
+	past := []series{{"shop", web.name, daily(.04, .06)}}
 	var others strings.Builder
 	for i := range components - 1 {
 		w := workload{name: fmt.Sprintf("idle%02d", i), cpu: fmt.Sprint(requestCores), load: "-base=0 -peak=0"}
-		past = append(past, series{"shop", w.name, daily(.08, .12)})
+		past = append(past, series{"shop", w.name, daily(.04, .06)})
 		// They are there and run nothing: what is measured is ours.
 		fmt.Fprintf(&others, "---\n%s", strings.Replace(w.manifest(), "replicas: 1", "replicas: 0", 1))
 	}

@@ -22,9 +22,10 @@ type workload struct {
 }
 
 // A pod of a workload asks for this much of the processor, and its autoscaler wants
-// this share of it used.
+// this share of it used. It is little, so that the pods of all tests that run at once
+// fit on a node of two processors.
 const (
-	requestCores = .05
+	requestCores = .025
 	utilization  = 60
 )
 

@@ -56,7 +56,7 @@ func main() {
 	}
 	// Demand above one core is as good as one core: a pod burns in one thread. Where
 	// others keep it from the processor it makes up for that later.
-	const period = 100 * time.Millisecond
+	const period = 250 * time.Millisecond
 	runtime.LockOSThread()
 	var owed time.Duration
 	for last := time.Now(); ; {
