@@ -16,7 +16,7 @@ BENCH ?= .
 SHOTS ?= bin/page
 
 .DEFAULT_GOAL := help
-.PHONY: help test test-race test-minio test-oracle test-modules test-demo test-page load lint verify cluster cluster-down images images-twice e2e e2e-faults e2e-scale fuzz bench build demo generate clean
+.PHONY: help test test-race test-minio test-prometheus test-oracle test-modules test-demo test-page load lint verify cluster cluster-down images images-twice e2e e2e-faults e2e-scale fuzz bench build demo generate clean
 
 ##@ Everyday
 
@@ -40,6 +40,7 @@ lint: ## check form: gofmt, vet, staticcheck, go.mod, import arrows
 	if [ -n "$$unformatted" ]; then echo "gofmt must leave these files as they are:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags minio,demo,e2e,load ./test/...
+	$(GO) vet -tags prometheus ./controller/cluster/prometheus
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 ./schemas -run 'Imports|Violations'
@@ -49,10 +50,13 @@ verify: lint test test-race ## what must pass before a commit is shared
 ##@ Slower checks
 
 test-race: ## run the same tests under the race detector
-	$(GO) test -race -timeout 30m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 30m ./...
 
 test-minio: ## run the store's suite against a real MinIO server, built on first use
 	$(GO) test -count=1 -timeout 30m -tags minio -v ./test/minio/...
+
+test-prometheus: ## measure weeks through a real Prometheus server, Debian's
+	PATH="$$($(GO) run ./test/cluster prometheus):$$PATH" $(GO) test -count=1 -tags prometheus -v -run '^TestServer' ./controller/cluster/prometheus
 
 test-oracle: ## compare our HPA with Kubernetes' own (builds parts of Kubernetes)
 	cd test/hpaoracle && $(GO) test -count=1 -timeout 30m ./...
