@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -139,17 +141,17 @@ func (a *Autoscaler) Bounds() Bounds {
 
 // Target returns the workload that it scales.
 func (a *Autoscaler) Target() Ref {
-	ref, _, _ := unstructured.NestedStringMap(withoutOthers(a.Object.Object, "spec", "scaleTargetRef"))
+	ref := texts(a.Object.Object, "spec", "scaleTargetRef")
 	if a.Resource == ScaledObjectResource {
 		return Ref{a.Object.GetNamespace(), cmp.Or(ref["apiVersion"], "apps/v1"), cmp.Or(ref["kind"], "Deployment"), ref["name"]}
 	}
 	return Ref{a.Object.GetNamespace(), ref["apiVersion"], ref["kind"], ref["name"]}
 }
 
-// withoutOthers returns the map at a path with its texts only.
-func withoutOthers(object map[string]any, path ...string) map[string]any {
+// texts returns what the map at a path has that is text.
+func texts(object map[string]any, path ...string) map[string]string {
 	m, _, _ := unstructured.NestedMap(object, path...)
-	out := map[string]any{}
+	out := map[string]string{}
 	for k, v := range m {
 		if s, ok := v.(string); ok {
 			out[k] = s
@@ -200,59 +202,72 @@ func (a *Autoscaler) scaledBy() map[schemas.Resource]bool {
 }
 
 // Utilization returns the share of a pod's request that it wants used of each
-// resource: 0.7 is 70 %. A resource by which it does not scale is absent, and so
-// is one that it measures otherwise: by an amount, or in one container. Of two
-// targets for one resource the lower asks for more replicas, and counts.
-func (a *Autoscaler) Utilization() map[schemas.Resource]float64 {
+// resource: 0.7 is 70 %. An amount that it wants used by a pod is that share of
+// what a pod requests. A resource by which it does not scale is absent, and so is
+// one of which no share is known: it is measured in one container, or the pods
+// request nothing. Of two targets for one resource the lower asks for more
+// replicas, and counts.
+func (a *Autoscaler) Utilization(requests schemas.Requests) map[schemas.Resource]float64 {
 	out := map[schemas.Resource]float64{}
 	for _, m := range a.metrics() {
-		r, percent := utilizationOf(m)
+		w := resourceWanted(m)
 		if a.Resource == ScaledObjectResource {
-			r, percent = triggerUtilization(m)
+			w = triggerWanted(m)
 		}
-		if r != schemas.CPU && r != schemas.Memory || percent <= 0 {
+		share := 0.
+		switch w.kind {
+		case autoscalingv2.UtilizationMetricType:
+			if percent, err := strconv.ParseInt(w.value, 10, 32); err == nil {
+				share = float64(percent) / 100
+			}
+		case autoscalingv2.AverageValueMetricType:
+			if amount, err := resource.ParseQuantity(w.value); err == nil && requests[w.resource] > 0 {
+				share = amount.AsApproximateFloat64() / requests[w.resource]
+			}
+		}
+		if w.resource != schemas.CPU && w.resource != schemas.Memory || !(share > 0) {
 			continue
 		}
-		share := min(float64(percent)/100, schemas.MaxUtilization)
-		if known, ok := out[r]; !ok || share < known {
-			out[r] = share
+		share = min(share, schemas.MaxUtilization)
+		if known, ok := out[w.resource]; !ok || share < known {
+			out[w.resource] = share
 		}
 	}
 	return out
 }
 
-// utilizationOf returns the percentage that a metric of a
-// HorizontalPodAutoscaler wants used, 0 where it wants something else.
-func utilizationOf(metric map[string]any) (schemas.Resource, int64) {
-	if metric["type"] != "Resource" {
-		return "", 0
-	}
-	name, _, _ := unstructured.NestedString(metric, "resource", "name")
-	kind, _, _ := unstructured.NestedString(metric, "resource", "target", "type")
-	percent, _, _ := unstructured.NestedInt64(metric, "resource", "target", "averageUtilization")
-	if kind != "Utilization" {
-		return "", 0
-	}
-	return schemas.Resource(name), percent
+// wanted is what an autoscaler wants the pods to use of a resource on average; the
+// value is a percentage of what they request, or a quantity.
+type wanted struct {
+	resource schemas.Resource
+	kind     autoscalingv2.MetricTargetType
+	value    string
 }
 
-// triggerUtilization is the same for a trigger of KEDA, where the number is a
+// resourceWanted reads a metric of a HorizontalPodAutoscaler; the zero value is one
+// that is not of the whole pod's resources.
+func resourceWanted(metric map[string]any) wanted {
+	if metric["type"] != "Resource" {
+		return wanted{}
+	}
+	target := texts(metric, "resource", "target")
+	w := wanted{schemas.Resource(texts(metric, "resource")["name"]), autoscalingv2.MetricTargetType(target["type"]), target["averageValue"]}
+	if w.kind == autoscalingv2.UtilizationMetricType {
+		percent, _, _ := unstructured.NestedInt64(metric, "resource", "target", "averageUtilization")
+		w.value = strconv.FormatInt(percent, 10)
+	}
+	return w
+}
+
+// triggerWanted is the same for a trigger of KEDA, where the number is a
 // text and the kind of target was a member of the metadata before it was one of
 // the trigger.
-func triggerUtilization(trigger map[string]any) (schemas.Resource, int64) {
-	name, _ := trigger["type"].(string)
-	metadata := withoutOthers(trigger, "metadata")
-	kind, _ := trigger["metricType"].(string)
-	if kind == "" {
-		kind, _ = metadata["type"].(string)
+func triggerWanted(trigger map[string]any) wanted {
+	own, metadata := texts(trigger), texts(trigger, "metadata")
+	if metadata["containerName"] != "" {
+		return wanted{}
 	}
-	container, _ := metadata["containerName"].(string)
-	text, _ := metadata["value"].(string)
-	percent, err := strconv.ParseInt(text, 10, 32)
-	if kind != "Utilization" || container != "" || err != nil {
-		return "", 0
-	}
-	return schemas.Resource(name), percent
+	return wanted{schemas.Resource(own["type"]), autoscalingv2.MetricTargetType(cmp.Or(own["metricType"], metadata["type"])), metadata["value"]}
 }
 
 // Autoscalers is what a cluster holds of them, as of one instant.
@@ -305,7 +320,7 @@ func NewAutoscalers() *Autoscalers {
 // [ScaledObjectResource] or [VPAResource]. It is not changed.
 func (s *Autoscalers) Add(resource schema.GroupVersionResource, o *unstructured.Unstructured) {
 	if resource == VPAResource {
-		ref, _, _ := unstructured.NestedStringMap(withoutOthers(o.Object, "spec", "targetRef"))
+		ref := texts(o.Object, "spec", "targetRef")
 		key := Ref{o.GetNamespace(), ref["apiVersion"], ref["kind"], ref["name"]}.key()
 		s.vpas[key] = append(s.vpas[key], o)
 		return

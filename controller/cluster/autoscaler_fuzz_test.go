@@ -41,7 +41,7 @@ func FuzzAutoscaler(f *testing.F) {
 				if b := a.Bounds(); b.Min < 0 || b.Max < 0 || b.Max > schemas.MaxReplicas {
 					t.Errorf("bounds %+v of %s", b, data)
 				}
-				for r, u := range a.Utilization() {
+				for r, u := range a.Utilization(schemas.Requests{schemas.CPU: 1}) {
 					if r != schemas.CPU && r != schemas.Memory || !(u > 0) || u > schemas.MaxUtilization {
 						t.Errorf("%s utilization %v of %s", r, u, data)
 					}

@@ -53,7 +53,7 @@ func (c *Component) BasePolicy() schemas.Policy {
 		b := c.Owner.User.Bounds()
 		p.MinReplicas = max(1, b.Min)
 		p.MaxReplicas = max(p.MinReplicas, b.Max)
-		p.Adopt(c.Owner.User.String(), c.Owner.User.Utilization())
+		p.Adopt(c.Owner.User.String(), c.Owner.User.Utilization(c.Requests))
 	}
 	return p
 }

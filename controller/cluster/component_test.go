@@ -375,13 +375,17 @@ func TestTheTargetIsThatOfTheUsersAutoscaler(t *testing.T) {
 		{name: "the lower of two", metrics: metric("cpu", percent("80")) + ", " + metric("cpu", percent("40")), cpu: .4, from: hpa, memory: .7},
 		{name: "more than the whole request", metrics: metric("cpu", percent("150")), cpu: 1.5, from: hpa, memory: .7},
 		{name: "more than a policy may want", metrics: metric("cpu", percent("5000")), cpu: 10, from: hpa, memory: .7},
-		{name: "an amount is no share", metrics: metric("cpu", "{type: AverageValue, averageValue: 500m}"), cpu: .7, memory: .7},
+		{name: "an amount, of the 500m that a pod requests", metrics: metric("cpu", "{type: AverageValue, averageValue: 300m}"), cpu: .6, from: hpa, memory: .7},
+		{name: "an amount where a pod requests nothing", metrics: metric("memory", "{type: AverageValue, averageValue: 300Mi}"), cpu: .7, memory: .7},
+		{name: "an amount that is none", metrics: metric("cpu", "{type: AverageValue, averageValue: much}") + ", " + metric("cpu", "{type: AverageValue, averageValue: -1}"), cpu: .7, memory: .7},
+		{name: "a value of all pods together", metrics: metric("cpu", "{type: Value, value: 300m}"), cpu: .7, memory: .7},
 		{name: "one container is not the pod", metrics: "{type: ContainerResource, containerResource: {name: cpu, container: a, target: " + percent("50") + "}}", cpu: .7, memory: .7},
 		{name: "other metrics", metrics: "{type: Pods, pods: {metric: {name: cpu}, target: {type: AverageValue, averageValue: 1}}}", cpu: .7, memory: .7},
 		{name: "nonsense", metrics: "{type: Resource}, 7, " + metric("cpu", "{type: Utilization, averageUtilization: -1}"), cpu: .7, memory: .7},
 		{name: "ours has it from the policy", metrics: metric("cpu", percent("50")), owned: true, cpu: .7, memory: .7},
 		{name: "KEDA's", metrics: metric("cpu", percent("50")), triggers: `{type: cpu, metricType: Utilization, metadata: {value: "40"}}, {type: memory, metricType: AverageValue, metadata: {value: "40"}}`, cpu: .4, from: keda, memory: .7},
 		{name: "KEDA's as it was once written", triggers: `{type: memory, metadata: {type: Utilization, value: "40"}}`, cpu: .7, memory: .4, memoryFrom: keda},
+		{name: "KEDA's amount", triggers: `{type: cpu, metricType: AverageValue, metadata: {value: 250m}}`, cpu: .5, from: keda, memory: .7},
 		{name: "KEDA's of one container", triggers: `{type: cpu, metricType: Utilization, metadata: {containerName: a, value: "40"}}, {type: cron, metadata: {start: 0 8 * * *}}`, cpu: .7, memory: .7},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
