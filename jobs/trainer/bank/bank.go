@@ -79,7 +79,8 @@ type History struct {
 	rough    []float64 // y - smooth5, len(y) values
 	ahead    []float64 // y[i] - median5[i+P]: against the profile that forecasts the next period
 	daily    []float64 // y[i] - y[i-P], len(y) values
-	weekly   []float64 // y[i] - what is usual at that time of the week, len(y) values
+	usual    []float64 // what is usual at that time of the week, from the days before i; len(y)+period values
+	weekly   []float64 // y - usual, len(y) values
 	lags     lags
 	rhythms  rhythms
 	scratch  []float64
@@ -116,7 +117,7 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	h.rhythms.reset()
 	// A level looks back one period from the origin.
 	h.from = max(0, earliest-period)
-	for _, v := range []*[]float64{&h.median5, &h.median14, &h.smooth5, &h.smooth14} {
+	for _, v := range []*[]float64{&h.median5, &h.median14, &h.smooth5, &h.smooth14, &h.usual} {
 		*v = resize(*v, n+period)
 	}
 	for _, v := range []*[]float64{&h.resid, &h.rough, &h.ahead, &h.daily, &h.weekly} {
@@ -133,9 +134,8 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	subtract(h.rough, y, h.smooth5, h.from)
 	subtract(h.ahead, y, h.median5[period:], h.from)
 	h.yesterdays()
-	for i := h.from; i < n; i++ {
-		h.weekly[i] = y[i] - usualWeek(h.at(i-h.week), h.at(i-2*h.week), h.at(i-period), h.median5[i])
-	}
+	h.weeks()
+	subtract(h.weekly, y, h.usual, h.from)
 	h.lags.reset(y, period, h.from)
 }
 
@@ -252,6 +252,25 @@ func (h *History) yesterdays() {
 	first := min(max(h.from, h.period), len(h.y))
 	fill(h.daily[min(h.from, first):first], math.NaN())
 	subtract(h.daily[first:], h.y[first:], h.y[first-min(first, h.period):], 0)
+}
+
+// weeks fills h.usual.
+func (h *History) weeks() {
+	w, end := h.week, len(h.usual)
+	one := min(max(h.from, w), end)   // from where on one week before is
+	two := min(max(h.from, 2*w), end) // and two
+	fill(h.usual[min(h.from, one):one], math.NaN())
+	orderstat.MediansOf3(h.y[one-min(one, w):], h.y[one-min(one, h.period):], h.median5[one:], h.usual[one:two])
+	orderstat.MediansOf3(h.y[two-min(two, w):], h.y[two-min(two, 2*w):], h.median5[two:], h.usual[two:])
+	for i := one; i < end; i++ {
+		if h.usual[i] != h.usual[i] {
+			yesterday := h.at(i - h.period)
+			if yesterday != yesterday {
+				yesterday = h.median5[i]
+			}
+			h.usual[i] = usualWeek(h.at(i-w), h.at(i-2*w), yesterday, h.median5[i])
+		}
+	}
 }
 
 // subtract fills out with a - b from an index on.
@@ -377,6 +396,12 @@ func decaysFrom(step int) decays {
 // what candidate c says about step first+k. A candidate that the history does
 // not allow is NaN.
 func (h *History) Forecast(o *Origin, first, last int, out []float64) {
+	h.forecast(o, first, last, true, out)
+}
+
+// forecast is [History.Forecast], in which the row of [Rhythm] is left alone where it is
+// not asked for.
+func (h *History) forecast(o *Origin, first, last int, rhythm bool, out []float64) {
 	n, p, y, t := last-first, h.period, h.y, o.t
 	row := func(c Candidate) []float64 { return out[int(c)*n : (int(c)+1)*n : (int(c)+1)*n] }
 	yesterday, median5, median14 := row(Yesterday), row(Median5), row(Median14)
@@ -406,7 +431,9 @@ func (h *History) Forecast(o *Origin, first, last int, out []float64) {
 	}
 	week, medianWeek := row(LastWeek), row(MedianWeek)
 	known := max(0, min(n, h.week-first)) // steps of which a week before is
-	for k := range known {
+	within := max(0, min(known, p-first)) // of those, steps of the first period
+	copy(week[:within], h.usual[t+first:])
+	for k := within; k < known; k++ {
 		i := t + first + k
 		week[k] = usualWeek(h.at(i-h.week), h.at(i-2*h.week), yesterday[k], median5[k])
 	}
@@ -416,7 +443,9 @@ func (h *History) Forecast(o *Origin, first, last int, out []float64) {
 	}
 	analog := row(Analog)
 	h.followAnalogs(o, first, analog, row(AnalogMedian))
-	h.followRhythm(t, first, median5, row(Rhythm))
+	if rhythm {
+		h.followRhythm(t, first, median5, row(Rhythm))
+	}
 
 	fill(row(LastFour), o.lastFour)
 	fill(row(LastDay), o.lastDay)

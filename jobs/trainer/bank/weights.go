@@ -61,6 +61,7 @@ const leastWeight = 1e-3
 type tryout struct {
 	n         int
 	residuals []float64 // Count x n
+	rhythm    bool      // whether [Rhythm] was tried
 	// For each candidate the sum of the absolute residuals that are known, and their
 	// number: over the steps before edge and over the others, which is what bands ask for.
 	edge   int
@@ -86,6 +87,11 @@ func (t *tryout) compare(actual []float64) {
 	fill(known1, float64(n-edge))
 	for c := range Count {
 		r := t.of(c)
+		if c == int(Rhythm) && !t.rhythm {
+			fill(r, math.NaN())
+			sum0[c], known0[c], sum1[c], known1[c] = 0, 0, 0, 0
+			continue
+		}
 		before, after := residuals(actual, r, edge)
 		if n < len(r) {
 			fill(r[n:], math.NaN())
@@ -176,19 +182,19 @@ func (p *part) sums(memory *[2][Count]float64) (sum, known []float64) {
 }
 
 // try returns the residuals of one origin: of the steps of the near bands, or of
-// those beyond them.
-func (h *History) try(origin int, far bool, horizon int) tryout {
+// those beyond them. [Rhythm] takes part where it is asked for.
+func (h *History) try(origin int, far bool, horizon int, rhythm bool) tryout {
 	cache, first, last, edge := h.weighing.near, 0, shortHorizon, firstBand
 	if far {
 		cache, first, last, edge = h.weighing.far, shortHorizon, horizon, 0
 	}
-	if kept, ok := cache[origin]; ok && kept.n >= last-first {
+	if kept, ok := cache[origin]; ok && kept.n >= last-first && (kept.rhythm || !rhythm) {
 		return kept
 	}
 	o := h.Origin(origin)
 	memory := &h.weighing.arena
-	t := tryout{n: last - first, residuals: memory.take(Count * (last - first)), edge: edge, errors: memory.take(4 * Count)}
-	h.Forecast(&o, first, last, t.residuals)
+	t := tryout{n: last - first, residuals: memory.take(Count * (last - first)), rhythm: rhythm, edge: edge, errors: memory.take(4 * Count)}
+	h.forecast(&o, first, last, rhythm, t.residuals)
 	t.compare(h.y[min(origin+first, len(h.y)):min(origin+last, len(h.y))])
 	cache[origin] = t
 	return t
@@ -253,12 +259,15 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 	// The origins lie on a grid of their own, so that the next forecasts of this
 	// series are weighed on the same ones.
 	newest := (t - 4) / every * every
+	// A rhythm that came to an end forecasts nothing, however well it once did, and need
+	// not be looked for where it was.
+	rhythm := h.rhythm(t) != 0
 	for k := range nearOrigins {
 		origin := newest - k*every
 		if origin < earliest {
 			break
 		}
-		tried := h.try(origin, false, horizon)
+		tried := h.try(origin, false, horizon, rhythm)
 		for b, band := range bands[:min(2, len(bands))] {
 			if last := min(band.Last, short, t-origin); last >= band.First {
 				parts[b] = append(parts[b], part{tried, band.First - 1, last})
@@ -270,13 +279,11 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 		if origin < earliest {
 			break
 		}
-		tried := h.try(origin, true, horizon)
+		tried := h.try(origin, true, horizon, rhythm)
 		if last := min(horizon, t-origin) - short; last > 0 {
 			parts[2] = append(parts[2], part{tried, 0, last})
 		}
 	}
-	// A rhythm that came to an end forecasts nothing, however well it once did.
-	rhythm := h.rhythm(t) != 0
 	weights := make([]BandWeights, len(bands))
 	for b, band := range bands {
 		weights[b] = h.weigh(band, parts[b], rhythm)

@@ -33,6 +33,22 @@ func medianOf8(values []float64) float64 {
 	return (value(d) + value(e)) / 2
 }
 
+// MediansOf3 fills out with the medians of three rows that are as long or longer, NaN
+// where one of the values, or their sum, is not finite.
+func MediansOf3(a, b, c, out []float64) {
+	n := len(out)
+	a, b, c = a[:n], b[:n], c[:n]
+	for i := range out {
+		sum := a[i] + b[i] + c[i]
+		j, k, l := key(a[i]), key(b[i]), key(c[i])
+		v := value(max(min(j, k), min(max(j, k), l)))
+		if sum-sum != 0 {
+			v = math.NaN()
+		}
+		out[i] = v
+	}
+}
+
 // MediansOf5 fills out with the medians of five rows that are as long or longer, NaN
 // where one of the values, or their sum, is not finite.
 func MediansOf5(a, b, c, d, e, out []float64) {

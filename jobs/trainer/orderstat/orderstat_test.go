@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -56,23 +57,33 @@ func TestMedianAgreesWithSorting(t *testing.T) {
 	})
 }
 
-func TestMediansOfFiveRows(t *testing.T) {
+func TestMediansOfRows(t *testing.T) {
 	value := rapid.OneOf(rapid.Float64Range(-5, 5), rapid.Map(rapid.IntRange(-2, 2), func(i int) float64 { return float64(i) }), rapid.Just(math.NaN()))
-	rapid.Check(t, func(t *rapid.T) {
-		n := rapid.IntRange(0, 9).Draw(t, "values")
-		var rows [5][]float64
-		for i := range rows {
-			rows[i] = rapid.SliceOfN(value, n, n+2).Draw(t, "row")
-		}
-		got := make([]float64, n)
-		orderstat.MediansOf5(rows[0], rows[1], rows[2], rows[3], rows[4], got)
-		for i, v := range got {
-			of := []float64{rows[0][i], rows[1][i], rows[2][i], rows[3][i], rows[4][i]}
-			if slices.Sort(of); v != of[2] && !(math.IsNaN(v) && math.IsNaN(of[0])) { // NaN sorts first
-				t.Fatalf("median of %v = %v", of, v)
-			}
-		}
-	})
+	for count, medians := range map[int]func(rows [][]float64, out []float64){
+		3: func(r [][]float64, out []float64) { orderstat.MediansOf3(r[0], r[1], r[2], out) },
+		5: func(r [][]float64, out []float64) { orderstat.MediansOf5(r[0], r[1], r[2], r[3], r[4], out) },
+	} {
+		t.Run(strconv.Itoa(count), func(t *testing.T) {
+			rapid.Check(t, func(t *rapid.T) {
+				n := rapid.IntRange(0, 9).Draw(t, "values")
+				rows := make([][]float64, count)
+				for i := range rows {
+					rows[i] = rapid.SliceOfN(value, n, n+2).Draw(t, "row")
+				}
+				got := make([]float64, n)
+				medians(rows, got)
+				for i, v := range got {
+					var of []float64
+					for _, r := range rows {
+						of = append(of, r[i])
+					}
+					if slices.Sort(of); v != of[count/2] && !(math.IsNaN(v) && math.IsNaN(of[0])) { // NaN sorts first
+						t.Fatalf("median of %v = %v", of, v)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestOrderHasTheMediansOfWindows(t *testing.T) {
