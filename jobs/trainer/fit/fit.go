@@ -252,6 +252,9 @@ func lossOf(w *network.Weights, levels []float64, r *Rows, first, last int) floa
 	q := len(levels)
 	row, offsets := make([]float64, q), make([]float64, q)
 	var pass network.Pass
+	if w != nil {
+		pass.Load(w)
+	}
 	sum := 0.0
 	for i := first; i < last; i++ {
 		for j, v := range r.Offsets[i*q : (i+1)*q] {
@@ -260,7 +263,7 @@ func lossOf(w *network.Weights, levels []float64, r *Rows, first, last int) floa
 		copy(row, offsets)
 		if w != nil {
 			x := r.Features[i*network.NumFeatures : (i+1)*network.NumFeatures]
-			network.Quantiles(pass.Forward(w, x), x, r.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, row)
+			network.Quantiles(pass.Forward(x), x, r.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, row)
 		}
 		y, loss := float64(r.Actual[i]), 0.0
 		for j, l := range levels {

@@ -190,12 +190,13 @@ func TestForwardEqualsGorgonia(t *testing.T) {
 	}
 	want, offsets := make([]float64, len(levels)), make([]float64, len(levels))
 	var pass network.Pass
+	pass.Load(w)
 	for i := range rows {
 		x := examples.Features[i*network.NumFeatures : (i+1)*network.NumFeatures]
 		for j, v := range examples.Offsets[i*len(levels) : (i+1)*len(levels)] {
 			offsets[j] = float64(v)
 		}
-		network.Quantiles(pass.Forward(w, x), x, examples.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, want)
+		network.Quantiles(pass.Forward(x), x, examples.Differences[i*bank.Count:(i+1)*bank.Count], levels, offsets, want)
 		middle, _ := network.Center(levels, offsets) // what load takes off
 		for j, v := range got.Data().([]float32)[i*len(levels) : (i+1)*len(levels)] {
 			if d := math.Abs(float64(v) + middle - want[j]); d > 1e-5*max(1, math.Abs(want[j])) {

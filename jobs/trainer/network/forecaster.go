@@ -40,15 +40,16 @@ func (f *Forecaster) Forecast(w *Window, s *schemas.Series, steps int, weights *
 		}
 		return fc, true
 	}
+	f.pass.Load(weights)
 	band := -1
 	for i := 0; i < steps; {
 		if b := w.band(i); b != band {
 			band = b
-			f.pass.begin(weights, w.bands[b].features[:])
+			f.pass.begin(w.bands[b].features[:])
 		}
 		w.stepFeatures(i, f.step[:])
 		_, last := w.row(i)
-		o := newOutput(f.pass.finish(weights, f.step[:]), w.bands[band].features[:])
+		o := newOutput(f.pass.finish(&f.step), w.bands[band].features[:])
 		for ; i < min(last, steps); i++ {
 			w.Offsets(i, f.offsets)
 			if row := fc.Row(i); !o.quantiles(w, i, f.levels, f.offsets, row) || !settle(row) {

@@ -141,63 +141,111 @@ func Mean(all ...*Weights) *Weights {
 	return out
 }
 
-// Pass is the memory of a forward pass, to be used again by the next.
+// Pass is a network made ready for forward passes, and the memory for them, to be used
+// again with the next network.
 type Pass struct {
-	shared, out, hidden []float32
-	active              []int // hidden units
+	weights *Weights
+	// steps holds what leads from the features of a step to the outputs and the hidden
+	// units, side by side: eight features at a time, for each of these units the eight
+	// weights in a row, and then those of the features that are left.
+	steps       []float32
+	shared, sum []float32 // of the outputs and the hidden units
+	active      []int     // hidden units
+}
+
+// Load makes a network ready, which must not be changed while passes are made.
+func (p *Pass) Load(w *Weights) {
+	units := NumOutputs + w.Hidden.Cols
+	p.weights = w
+	p.steps = resize(p.steps, numOfStep*units)
+	p.shared, p.sum = resize(p.shared, units), resize(p.sum, units)
+	at := p.steps
+	for first := 0; first < numOfStep; first += packed {
+		rows := min(packed, numOfStep-first)
+		for _, m := range [...]*Matrix{&w.Direct, &w.Hidden} {
+			block := m.Data[(numOfBand+first)*m.Cols:]
+			for j := range m.Cols {
+				for i := range rows {
+					at[i] = block[i*m.Cols+j]
+				}
+				at = at[rows:]
+			}
+		}
+	}
+}
+
+// packed is how many features of a step are multiplied at a time.
+const packed = 8
+
+func resize(s []float32, n int) []float32 {
+	if cap(s) < n {
+		return make([]float32, n)
+	}
+	return s[:n]
 }
 
 // Forward computes the output (NumOutputs values) of one feature vector. The next
 // call overwrites it.
-func (p *Pass) Forward(w *Weights, x []float32) []float32 {
-	p.begin(w, x[:numOfBand])
-	return p.finish(w, x[numOfBand:NumFeatures])
+func (p *Pass) Forward(x []float32) []float32 {
+	p.begin(x[:numOfBand])
+	return p.finish((*[numOfStep]float32)(x[numOfBand:]))
 }
 
 // begin computes the half of the first products that the steps of a band share.
-func (p *Pass) begin(w *Weights, x []float32) {
-	if n := w.Hidden.Cols; len(p.hidden) != n || p.out == nil {
-		p.shared, p.out, p.hidden = make([]float32, NumOutputs+n), make([]float32, NumOutputs), make([]float32, n)
-	}
+func (p *Pass) begin(x []float32) {
 	out, hidden := p.shared[:NumOutputs], p.shared[NumOutputs:]
-	copy(out, w.Bias.Data)
-	copy(hidden, w.HiddenBias.Data)
-	multiply(x, w.Direct.Data, out)
-	multiply(x, w.Hidden.Data, hidden)
+	copy(out, p.weights.Bias.Data)
+	copy(hidden, p.weights.HiddenBias.Data)
+	multiply(x, p.weights.Direct.Data, out)
+	multiply(x, p.weights.Hidden.Data, hidden)
 }
 
 // finish computes the output from the shared half and the features of a step.
-func (p *Pass) finish(w *Weights, x []float32) []float32 {
-	copy(p.out, p.shared[:NumOutputs])
-	copy(p.hidden, p.shared[NumOutputs:])
-	multiply(x, w.Direct.Data[numOfBand*NumOutputs:], p.out)
-	multiply(x, w.Hidden.Data[numOfBand*len(p.hidden):], p.hidden)
-	p.rectify(w.Output.Data)
-	return p.out
+func (p *Pass) finish(x *[numOfStep]float32) []float32 {
+	sum := p.sum
+	copy(sum, p.shared)
+	block := p.steps
+	for k := 0; k < numOfStep-packed+1; k += packed {
+		x0, x1, x2, x3, x4, x5, x6, x7 := x[k], x[k+1], x[k+2], x[k+3], x[k+4], x[k+5], x[k+6], x[k+7]
+		for j, v := range sum {
+			w := (*[packed]float32)(block[packed*j:])
+			sum[j] = v + (((x0*w[0] + x1*w[1]) + (x2*w[2] + x3*w[3])) + ((x4*w[4] + x5*w[5]) + (x6*w[6] + x7*w[7])))
+		}
+		block = block[packed*len(sum):]
+	}
+	const left = numOfStep % packed
+	for j := range sum {
+		for i, w := range block[left*j:][:left] {
+			sum[j] += x[numOfStep-left+i] * w
+		}
+	}
+	p.rectify()
+	return sum[:NumOutputs]
 }
 
-// rectify adds the product of the rectified hidden units and a matrix to the output.
+// rectify adds to the outputs what the rectified hidden units lead to.
 // Only those above zero, about half, lead on.
-func (p *Pass) rectify(matrix []float32) {
+func (p *Pass) rectify() {
 	const n = NumOutputs
+	matrix, hidden := p.weights.Output.Data, p.sum[n:]
 	p.active = p.active[:0]
-	for i, v := range p.hidden {
+	for i, v := range hidden {
 		if v > 0 || v != v {
 			p.active = append(p.active, i)
 		}
 	}
-	out := (*[n]float32)(p.out)
+	out := (*[n]float32)(p.sum)
 	active := p.active
 	for ; len(active) >= 4; active = active[4:] {
 		a, b, c, d := active[0], active[1], active[2], active[3]
-		x0, x1, x2, x3 := p.hidden[a], p.hidden[b], p.hidden[c], p.hidden[d]
+		x0, x1, x2, x3 := hidden[a], hidden[b], hidden[c], hidden[d]
 		r0, r1, r2, r3 := (*[n]float32)(matrix[a*n:]), (*[n]float32)(matrix[b*n:]), (*[n]float32)(matrix[c*n:]), (*[n]float32)(matrix[d*n:])
 		for j := range out {
 			out[j] += (x0*r0[j] + x1*r1[j]) + (x2*r2[j] + x3*r3[j])
 		}
 	}
 	for _, i := range active {
-		x, r := p.hidden[i], (*[n]float32)(matrix[i*n:])
+		x, r := hidden[i], (*[n]float32)(matrix[i*n:])
 		for j := range out {
 			out[j] += x * r[j]
 		}

@@ -162,7 +162,8 @@ func TestJoinedNetworksAnswerWithTheirMean(t *testing.T) {
 		if err := w.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		copy(out[i][:], pass.Forward(w, x))
+		pass.Load(w)
+		copy(out[i][:], pass.Forward(x))
 	}
 	for i, v := range out[2] {
 		if want := (out[0][i] + out[1][i]) / 2; math.Abs(float64(v-want)) > 1e-5 {
