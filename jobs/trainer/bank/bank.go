@@ -86,7 +86,14 @@ type History struct {
 	scratch  []float64
 	weighing weighing
 
-	order orderstat.Order // of one phase's values
+	phase phase
+}
+
+// phase is the memory for one phase's values: those of days that follow each other.
+type phase struct {
+	order   orderstat.Order
+	column  [64]float64
+	medians [64 + 1]float64
 }
 
 // NewHistory prepares a series for forecasts from origins at or after the index
@@ -143,24 +150,23 @@ func (h *History) Reset(y []float64, period, earliest int) {
 // the days before each.
 func (h *History) profile(first int) {
 	n, p := len(h.y), h.period
-	var column [64]float64 // the values of days that follow each other
-	var medians [len(column) + 1]float64
+	column, medians, order := &h.phase.column, &h.phase.medians, &h.phase.order
 	for i := first; i < n+p; {
 		before := min(14, i/p)
 		days := column[:0]
 		for j := i - before*p; j < n && len(days) < len(column); j += p {
 			days = append(days, h.y[j])
 		}
-		h.order.Reset(days)
+		order.Reset(days)
 		// The last is of the day after the column, with which the next one begins.
 		rows := medians[:len(days)-before+1]
-		h.order.Medians(5, before, rows)
+		order.Medians(5, before, rows)
 		for k, v := range rows {
 			if j := i + k*p; j < n+p {
 				h.median5[j] = v
 			}
 		}
-		h.order.Medians(14, before, rows)
+		order.Medians(14, before, rows)
 		for k, v := range rows {
 			if j := i + k*p; j < n+p {
 				h.median14[j] = v

@@ -227,9 +227,9 @@ func (a *arena) take(n int) []float64 {
 func (a *arena) reset() { a.block, a.used = 0, 0 }
 
 // How many past origins the candidates are tried from: every two hours of the
-// last three days for the bands of the next hours, once a day for the rest.
+// last two days for the bands of the next hours, once a day for the rest.
 const (
-	nearOrigins   = 36
+	nearOrigins   = 24
 	farOrigins    = 7
 	nearPerPeriod = 12
 )
@@ -245,7 +245,7 @@ func nearEvery(period int) int { return max(1, period/nearPerPeriod) }
 
 // Weigh backtests the candidates before origin t and returns their weights for
 // each band of the horizon. Bands of the next hours are tried from many origins
-// over the last three days, the rest of the horizon once a day over the last
+// over the last two days, the rest of the horizon once a day over the last
 // week.
 func (h *History) Weigh(t, horizon int) []BandWeights {
 	bands := schemas.Bands(horizon)

@@ -214,10 +214,12 @@ func (p *Pass) finish(x *[numOfStep]float32) []float32 {
 		block = block[packed*len(sum):]
 	}
 	const left = numOfStep % packed
-	for j := range sum {
-		for i, w := range block[left*j:][:left] {
-			sum[j] += x[numOfStep-left+i] * w
+	last := (*[left]float32)(x[numOfStep-left:])
+	for j, v := range sum {
+		for i, w := range (*[left]float32)(block[left*j:]) {
+			v += last[i] * w
 		}
+		sum[j] = v
 	}
 	p.rectify()
 	return sum[:NumOutputs]
