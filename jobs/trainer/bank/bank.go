@@ -847,19 +847,13 @@ func (h *History) followAnalogs(o *Origin, first int, mean, median []float64) {
 	p := h.period
 	// Whole rows at a time, as long as nothing is missing.
 	clear(mean)
+	var at [maxAnalogs]int
 	for k, phase := 0, first%p; k < len(mean); phase = 0 {
 		out := mean[k:min(len(mean), k+p-phase)]
-		past := func(e int) []float64 { return h.y[o.t-a.lag[e]*p+phase:][:len(out)] }
-		e := 0
-		for ; e+4 <= a.n; e += 4 {
-			addFour(out, [4][]float64{past(e), past(e + 1), past(e + 2), past(e + 3)}, [4]float64(a.weight[e:]))
+		for e, lag := range a.lag[:a.n] {
+			at[e] = o.t - lag*p + phase
 		}
-		for ; e < a.n; e++ {
-			v, w := past(e), a.weight[e]
-			for i, m := range out {
-				out[i] = m + w*v[i]
-			}
-		}
+		addRows(out, h.y, at[:a.n], a.weight[:a.n])
 		k += len(out)
 	}
 	for k, v := range mean {

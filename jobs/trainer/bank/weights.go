@@ -428,13 +428,30 @@ func (w *BandWeights) mixed() (m mixed) {
 	return m
 }
 
-// addFour adds four rows to out, each times its weight: at once, so that out is read
-// and written less often.
-func addFour(out []float64, rows [4][]float64, weights [4]float64) {
-	v0, v1, v2, v3 := rows[0][:len(out)], rows[1][:len(out)], rows[2][:len(out)], rows[3][:len(out)]
-	w0, w1, w2, w3 := weights[0], weights[1], weights[2], weights[3]
-	for i, sum := range out {
-		out[i] = sum + w0*v0[i] + w1*v1[i] + w2*v2[i] + w3*v3[i]
+// addRows adds to out rows that begin at some places of what holds them, each times its
+// weight: eight at once, and then four, so that out is read and written less often.
+func addRows(out, all []float64, at []int, weights []float64) {
+	n := len(out)
+	for ; len(at) >= 8 && len(weights) >= 8; at, weights = at[8:], weights[8:] {
+		v0, v1, v2, v3 := all[at[0]:][:n], all[at[1]:][:n], all[at[2]:][:n], all[at[3]:][:n]
+		v4, v5, v6, v7 := all[at[4]:][:n], all[at[5]:][:n], all[at[6]:][:n], all[at[7]:][:n]
+		w0, w1, w2, w3, w4, w5, w6, w7 := weights[0], weights[1], weights[2], weights[3], weights[4], weights[5], weights[6], weights[7]
+		for i, sum := range out {
+			out[i] = sum + w0*v0[i] + w1*v1[i] + w2*v2[i] + w3*v3[i] + w4*v4[i] + w5*v5[i] + w6*v6[i] + w7*v7[i]
+		}
+	}
+	for ; len(at) >= 4 && len(weights) >= 4; at, weights = at[4:], weights[4:] {
+		v0, v1, v2, v3 := all[at[0]:][:n], all[at[1]:][:n], all[at[2]:][:n], all[at[3]:][:n]
+		w0, w1, w2, w3 := weights[0], weights[1], weights[2], weights[3]
+		for i, sum := range out {
+			out[i] = sum + w0*v0[i] + w1*v1[i] + w2*v2[i] + w3*v3[i]
+		}
+	}
+	for k, w := range weights {
+		v := all[at[k]:][:n]
+		for i, sum := range out {
+			out[i] = sum + w*v[i]
+		}
 	}
 }
 
@@ -445,25 +462,19 @@ func (m *mixed) combine(values []float64, n, first, last int, out []float64) []f
 		fill(out, math.NaN())
 		return out
 	}
-	row := func(i int) []float64 { return values[m.candidates[i]*n+first:][:len(out)] }
+	var at [Count]int
+	for i, c := range m.candidates[:m.n] {
+		at[i] = c*n + first
+	}
 	clear(out)
-	c := 0
-	for ; c < m.n-3; c += 4 {
-		addFour(out, [4][]float64{row(c), row(c + 1), row(c + 2), row(c + 3)}, [4]float64(m.weights[c:]))
-	}
-	for ; c < m.n; c++ {
-		v, weight := row(c), m.weights[c]
-		for k, sum := range out {
-			out[k] = sum + weight*v[k]
-		}
-	}
+	addRows(out, values, at[:m.n], m.weights[:m.n])
 	for k, v := range out {
 		if v == v {
 			continue
 		}
 		sum, total := 0.0, 0.0
 		for i := range m.n {
-			if v := row(i)[k]; v == v {
+			if v := values[at[i]+k]; v == v {
 				sum += m.weights[i] * v
 				total += m.weights[i]
 			}
