@@ -13,7 +13,7 @@ import (
 // than lay before it.
 const (
 	rhythmEvery  = 3   // periods after which it is looked for anew
-	rhythmCycles = 4   // cycles that a rhythm must have shown itself in
+	rhythmCycles = 4   // cycles that a rhythm must have shown itself in, and a period at least
 	minRhythm    = 3   // steps; anything shorter is what the last values say
 	clearRhythm  = .6  // of the difference before it: how small the difference must be
 	asClear      = .05 // within which the shortest rhythm is taken, not a multiple of it
@@ -47,7 +47,8 @@ func (h *History) rhythm(t int) int {
 // mean absolute difference of the values to those so much before has a dip (Ross et
 // al., "Average magnitude difference function pitch extractor", 1974). Unlike the
 // autocorrelation it is not ruled by a few spikes, and it needs no value where one is
-// missing.
+// missing. All lags are looked at over the last period, and those with a dip over their
+// cycles.
 func (h *History) findRhythm(t int) int {
 	// Lags are whole quarters of an hour where a step is less.
 	unit := max(1, h.period/96)
@@ -55,10 +56,11 @@ func (h *History) findRhythm(t int) int {
 	if minRhythm > last || t < h.period {
 		return 0
 	}
+	y := h.y[:t]
 	diff := resize(h.rhythms.dips, last+2)
 	h.rhythms.dips = diff
 	for k := 1; k <= last+1; k++ {
-		diff[k] = lagDifference(h.y[:t], k*unit, max(rhythmCycles*k*unit, h.period))
+		diff[k] = lagDifference(y, k*unit, h.period)
 	}
 	best, found := math.Inf(1), 0
 	for k := minRhythm; k <= last; k++ {
@@ -70,7 +72,11 @@ func (h *History) findRhythm(t int) int {
 		for _, v := range diff[(k+1)/2 : k] {
 			most = max(most, v)
 		}
-		if depth := d / most; depth < clearRhythm && depth < best-asClear {
+		depth := d / most
+		if cycles := rhythmCycles * k * unit; depth < clearRhythm && cycles > h.period {
+			depth = lagDifference(y, k*unit, cycles) / most // NaN where too little is known
+		}
+		if depth < clearRhythm && depth < best-asClear {
 			best, found = depth, k*unit
 		}
 	}

@@ -106,8 +106,8 @@ func factor(z float32) float64 { return math.Exp(max(-3, min(2, float64(z)))) }
 func (o *output) quantiles(w *Window, step int, levels, offsets, row []float64) bool {
 	point, total := 0.0, 1.0
 	at := step
-	for _, weight := range o.weight {
-		if weight != 0 {
+	for c := range o.weight {
+		if weight := o.weight[c]; weight != 0 {
 			point += weight * w.forecasts[at]
 		}
 		at += w.Steps
@@ -187,13 +187,19 @@ func Center(levels, offsets []float64) (middle, spread float64) {
 // settle puts quantiles in order and above zero, and reports whether they are
 // finite.
 func settle(row []float64) bool {
+	sorted, before := true, 0.0
 	for j, v := range row {
 		if v-v != 0 { // NaN or infinite
 			return false
 		}
-		row[j] = max(0, v)
+		if !(v > 0) {
+			v = 0
+		}
+		row[j] = v
+		sorted = sorted && v >= before
+		before = v
 	}
-	if !slices.IsSorted(row) { // seldom
+	if !sorted { // seldom
 		slices.Sort(row)
 	}
 	return true

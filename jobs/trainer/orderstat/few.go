@@ -33,33 +33,40 @@ func medianOf8(values []float64) float64 {
 	return (value(d) + value(e)) / 2
 }
 
+// infinity is the first number, in the order of the bits of those not below 0, that is
+// not finite.
+const infinity = 0x7ff << 52
+
 // MediansOf3 fills out with the medians of three rows that are as long or longer, NaN
-// where one of the values, or their sum, is not finite.
+// where one of the values is below 0 or not finite: the bits of others are in their
+// order as they are.
 func MediansOf3(a, b, c, out []float64) {
 	n := len(out)
 	a, b, c = a[:n], b[:n], c[:n]
 	for i := range out {
-		sum := a[i] + b[i] + c[i]
-		j, k, l := key(a[i]), key(b[i]), key(c[i])
-		v := value(max(min(j, k), min(max(j, k), l)))
-		if sum-sum != 0 {
+		j, k, l := int64(math.Float64bits(a[i])), int64(math.Float64bits(b[i])), int64(math.Float64bits(c[i]))
+		low, high := min(j, k), max(j, k)
+		v := math.Float64frombits(uint64(max(low, min(high, l))))
+		if j|k|l < 0 || max(high, l) >= infinity {
 			v = math.NaN()
 		}
 		out[i] = v
 	}
 }
 
-// MediansOf5 fills out with the medians of five rows that are as long or longer, NaN
-// where one of the values, or their sum, is not finite.
+// MediansOf5 is [MediansOf3] of five rows.
 func MediansOf5(a, b, c, d, e, out []float64) {
 	n := len(out)
 	a, b, c, d, e = a[:n], b[:n], c[:n], d[:n], e[:n]
 	for i := range out {
-		sum := a[i] + b[i] + c[i] + d[i] + e[i]
-		j, k, l, m, n := key(a[i]), key(b[i]), key(c[i]), key(d[i]), key(e[i])
-		o, p := max(min(j, k), min(l, m)), min(max(j, k), max(l, m))
-		v := value(max(min(n, o), min(max(n, o), p)))
-		if sum-sum != 0 {
+		j, k, l := int64(math.Float64bits(a[i])), int64(math.Float64bits(b[i])), int64(math.Float64bits(c[i]))
+		m, n := int64(math.Float64bits(d[i])), int64(math.Float64bits(e[i]))
+		low, high := max(min(j, k), min(l, m)), max(j, k)
+		o := max(l, m)
+		top := max(high, o, n)
+		high = min(high, o)
+		v := math.Float64frombits(uint64(max(min(n, low), min(max(n, low), high))))
+		if j|k|l|m|n < 0 || top >= infinity {
 			v = math.NaN()
 		}
 		out[i] = v
