@@ -34,9 +34,9 @@ const (
 	clipLog = 3
 )
 
-// rowSteps is how many steps of the far band share a row of features: their
-// candidates differ, what is to be thought of them hardly does.
-const rowSteps = 4
+// rowSteps is how many steps of each band share a row of features: their candidates
+// differ, what is to be thought of them hardly does.
+var rowSteps = [numBands + 1]int{1, 2, 8}
 
 // Window is one origin of one series, ready to be turned into feature vectors.
 type Window struct {
@@ -182,12 +182,9 @@ func (w *Window) band(step int) int {
 // row returns the steps [first, last) that share their features with a step.
 func (w *Window) row(step int) (first, last int) {
 	b := w.band(step)
-	if b < numBands {
-		return step, step + 1
-	}
-	begin := w.Weights[b].Band.First - 1
-	first = step - (step-begin)%rowSteps
-	return first, min(first+rowSteps, w.Weights[b].Band.Last)
+	band := &w.Weights[b].Band
+	first = step - (step-band.First+1)%rowSteps[b]
+	return first, min(first+rowSteps[b], band.Last)
 }
 
 // Features fills x (NumFeatures values) for the row of a step (0 is the first).
