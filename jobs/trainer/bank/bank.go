@@ -119,7 +119,7 @@ const beforeOrigin = 16
 func (h *History) Reset(y []float64, period, earliest int) {
 	n := len(y)
 	h.y, h.period, h.week = y, period, 7*period
-	h.weighing.reset()
+	h.weighing.reset(n)
 	h.negative = slices.ContainsFunc(y, func(v float64) bool { return v < 0 })
 	h.rhythms.reset()
 	// A level looks back one period from the origin.
@@ -724,10 +724,18 @@ func (h *History) findAnalogs(o *Origin) {
 	h.lags.distances(o.t-h.period, o.t, dist[:days])
 	sum := 0.0
 	for d, v := range dist[:days] {
-		if v == v {
-			a.lag[a.n], dist[a.n] = d+1, v
-			sum += v
-			a.n++
+		a.lag[d] = d + 1
+		sum += v
+	}
+	a.n = days
+	if sum != sum {
+		a.n, sum = 0, 0
+		for d, v := range dist[:days] {
+			if v == v {
+				a.lag[a.n], dist[a.n] = d+1, v
+				sum += v
+				a.n++
+			}
 		}
 	}
 	if a.n < minAnalogs {
@@ -737,39 +745,38 @@ func (h *History) findAnalogs(o *Origin) {
 	// A thousandth of the usual distance more keeps one exact repetition from
 	// counting alone.
 	more := 1e-3 * sum / float64(a.n)
-	least := dist[0]
-	for _, d := range dist[1:a.n] {
-		if d < least {
-			least = d
-		}
-	}
-	least += more
-	total := 0.0
-	for k, d := range dist[:a.n] {
-		w := 1.0
-		if least > 0 {
-			w = least / (d + more)
-			w *= w
-			w *= w
-		}
-		a.weight[k] = w
-		total += w
-	}
-	share := 1 / total
-	for k := range a.weight[:a.n] {
-		a.weight[k] *= share
-	}
 	// Of those that are equally near, but for rounding, the newest come first.
+	// Distances are not negative, so that their bits are in their order.
 	const none = math.MaxInt64
+	least := int64(none)
 	n0, n1, n2, n3, n4 := int64(none), int64(none), int64(none), int64(none), int64(none)
 	for k, d := range dist[:a.n] {
-		// Distances are not negative, so that their bits are in their order.
+		least = min(least, int64(math.Float64bits(d)))
 		key := int64(math.Float32bits(float32(d)))<<8 | int64(a.lag[k])
 		n0, key = min(key, n0), max(key, n0)
 		n1, key = min(key, n1), max(key, n1)
 		n2, key = min(key, n2), max(key, n2)
 		n3, key = min(key, n3), max(key, n3)
 		n4 = min(key, n4)
+	}
+	total := 0.0
+	if scale := math.Float64frombits(uint64(least)) + more; scale > 0 {
+		for k, d := range dist[:a.n] {
+			w := scale / (d + more)
+			w *= w
+			w *= w
+			a.weight[k] = w
+			total += w
+		}
+	} else {
+		for k := range a.n {
+			a.weight[k] = 1
+		}
+		total = float64(a.n)
+	}
+	share := 1 / total
+	for k := range a.weight[:a.n] {
+		a.weight[k] *= share
 	}
 	nearest := [len(a.nearest)]int64{n0, n1, n2, n3, n4}
 	a.near = min(a.n, len(nearest))

@@ -143,19 +143,24 @@ var firstBand = schemas.Bands(shortHorizon)[0].Last
 // weighing keeps tryouts, because neighbouring forecasts of one series are
 // weighed on the same origins, and the memory for them.
 type weighing struct {
-	near, far map[int]tryout // by origin: of the near bands, and of the rest of the horizon
+	tried     []tryout
+	near, far []int32 // by origin: 1 + the index of that of the near bands, and of the rest of the horizon
 	arena     arena
 	parts     [3][]part
 	combined  []float64
 	baseline  []float64
 }
 
-func (w *weighing) reset() {
-	if w.near == nil {
-		w.near, w.far = map[int]tryout{}, map[int]tryout{}
+// reset forgets all tryouts, and makes room for those of a series of n steps.
+func (w *weighing) reset(n int) {
+	w.tried = w.tried[:0]
+	for _, v := range []*[]int32{&w.near, &w.far} {
+		if cap(*v) < n {
+			*v = make([]int32, n)
+		}
+		*v = (*v)[:n]
+		clear(*v)
 	}
-	clear(w.near)
-	clear(w.far)
 	w.arena.reset()
 }
 
@@ -188,15 +193,18 @@ func (h *History) try(origin int, far bool, horizon int, rhythm bool) tryout {
 	if far {
 		cache, first, last, edge = h.weighing.far, shortHorizon, horizon, 0
 	}
-	if kept, ok := cache[origin]; ok && kept.n >= last-first && (kept.rhythm || !rhythm) {
-		return kept
+	if at := cache[origin]; at > 0 {
+		if kept := h.weighing.tried[at-1]; kept.n >= last-first && (kept.rhythm || !rhythm) {
+			return kept
+		}
 	}
 	o := h.Origin(origin)
 	memory := &h.weighing.arena
 	t := tryout{n: last - first, residuals: memory.take(Count * (last - first)), rhythm: rhythm, edge: edge, errors: memory.take(4 * Count)}
 	h.forecast(&o, first, last, rhythm, t.residuals)
 	t.compare(h.y[min(origin+first, len(h.y)):min(origin+last, len(h.y))])
-	cache[origin] = t
+	h.weighing.tried = append(h.weighing.tried, t)
+	cache[origin] = int32(len(h.weighing.tried))
 	return t
 }
 
