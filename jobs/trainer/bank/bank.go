@@ -13,7 +13,6 @@ package bank
 
 import (
 	"math"
-	"slices"
 
 	"github.com/self-scaling/self-scaling/jobs/trainer/orderstat"
 )
@@ -69,7 +68,7 @@ type History struct {
 	y        []float64 // NaN is missing
 	period   int
 	week     int
-	negative bool      // whether any value is below 0
+	negative bool      // whether any value has a sign
 	from     int       // first index for which the profiles and differences below are filled
 	median5  []float64 // profile value for index i, made from the days before i; len(y)+period values
 	median14 []float64
@@ -120,7 +119,11 @@ func (h *History) Reset(y []float64, period, earliest int) {
 	n := len(y)
 	h.y, h.period, h.week = y, period, 7*period
 	h.weighing.reset(n)
-	h.negative = slices.ContainsFunc(y, func(v float64) bool { return v < 0 })
+	signs := uint64(0)
+	for _, v := range y {
+		signs |= math.Float64bits(v)
+	}
+	h.negative = signs>>63 != 0
 	h.rhythms.reset()
 	// A level looks back one period from the origin.
 	h.from = max(0, earliest-period)

@@ -66,8 +66,11 @@ type windowBand struct {
 // the history.
 func NewWindow(h *bank.History, s *schemas.Series, period, at, horizon int, levels []float64) (*Window, bool) {
 	w := &Window{Weights: h.Weigh(at, horizon), Steps: horizon, at: at, levels: levels}
-	memory := make([]float64, (bank.Count+1)*horizon+period)
-	w.forecasts, w.anchor, w.volatility = memory[:bank.Count*horizon], memory[bank.Count*horizon:][:horizon], memory[(bank.Count+1)*horizon:]
+	memory := make([]float64, (bank.Count+1)*horizon+period+len(w.Weights)*len(levels))
+	w.forecasts, memory = memory[:bank.Count*horizon], memory[bank.Count*horizon:]
+	w.anchor, memory = memory[:horizon], memory[horizon:]
+	w.volatility, memory = memory[:period], memory[period:]
+	w.bands = make([]windowBand, len(w.Weights))
 	origin := h.Origin(at)
 	h.Forecast(&origin, 0, horizon, w.forecasts)
 	spread := h.Volatility(at, w.volatility)
@@ -82,13 +85,13 @@ func NewWindow(h *bank.History, s *schemas.Series, period, at, horizon int, leve
 		if slices.ContainsFunc(w.anchor[first:last], math.IsNaN) {
 			return nil, false
 		}
-		w.bands = append(w.bands, newWindowBand(bw, b, levels, floor, spread))
+		w.bands[b] = newWindowBand(bw, b, levels, memory[b*len(levels):][:len(levels)], floor, spread)
 	}
 	return w, true
 }
 
-func newWindowBand(bw *bank.BandWeights, b int, levels []float64, floor, spread float64) windowBand {
-	wb := windowBand{scale: max(bw.MAE, floor), offsets: make([]float64, len(levels))}
+func newWindowBand(bw *bank.BandWeights, b int, levels, offsets []float64, floor, spread float64) windowBand {
+	wb := windowBand{scale: max(bw.MAE, floor), offsets: offsets}
 	for i, l := range levels {
 		wb.offsets[i] = bw.Offset(l)
 	}
