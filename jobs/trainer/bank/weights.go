@@ -106,19 +106,16 @@ func (t *tryout) compare(actual []float64) {
 
 // residuals turns forecasts into what they lack of the actual values, and returns
 // the sums of the absolute values before an edge and from there on, NaN where one
-// is not known.
+// is not known. The edge is a multiple of four, or the end.
 func residuals(actual, forecasts []float64, edge int) (before, after float64) {
 	f := forecasts[:len(actual)]
 	// Four sums, because an addition waits for the one before.
 	var s0, s1, s2, s3 float64
-	for k, v := range actual[:edge] {
-		r := v - f[k]
-		f[k] = r
-		before += math.Abs(r)
-	}
-	actual, f = actual[edge:], f[edge:]
-	f = f[:len(actual)]
 	for k := 0; k < len(actual)-3; k += 4 {
+		if k == edge {
+			before = s0 + s1 + s2 + s3
+			s0, s1, s2, s3 = 0, 0, 0, 0
+		}
 		r0, r1, r2, r3 := actual[k]-f[k], actual[k+1]-f[k+1], actual[k+2]-f[k+2], actual[k+3]-f[k+3]
 		f[k], f[k+1], f[k+2], f[k+3] = r0, r1, r2, r3
 		s0 += math.Abs(r0)
@@ -126,12 +123,21 @@ func residuals(actual, forecasts []float64, edge int) (before, after float64) {
 		s2 += math.Abs(r2)
 		s3 += math.Abs(r3)
 	}
-	for k := len(actual) &^ 3; k < len(actual); k++ {
+	left := len(actual) &^ 3
+	if left == edge {
+		before = s0 + s1 + s2 + s3
+		s0, s1, s2, s3 = 0, 0, 0, 0
+	}
+	for k := left; k < len(actual); k++ {
 		r := actual[k] - f[k]
 		f[k] = r
 		s0 += math.Abs(r)
 	}
-	return before, s0 + s1 + s2 + s3
+	sum := s0 + s1 + s2 + s3
+	if edge == len(actual) && edge != left {
+		return sum, 0
+	}
+	return before, sum
 }
 
 // shortHorizon is how far the frequent origins look: the first two bands.
