@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"crypto/sha256"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -62,19 +63,33 @@ func written(ctx context.Context) string {
 }
 
 // Step begins the span of a step and returns what ends it. The span belongs to the
-// trace that was written down for the run; without one, or one that cannot be read, it
-// is a trace for itself.
+// trace that was written down for the run. Where there is none, or one that cannot be
+// read, nobody has begun one: a schedule or another program has started the run. Its
+// steps then share a trace whose number, and that of the span they are in, is made of
+// the run's ID.
 func (r *Runs) Step(ctx context.Context, traceparent, run, step, shard string) (context.Context, func(error)) {
 	if r.tracer == nil {
 		return ctx, func(error) {}
 	}
 	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{header: traceparent})
+	if run != "" && !trace.SpanContextFromContext(ctx).IsValid() {
+		ctx = trace.ContextWithRemoteSpanContext(ctx, ofRun(run))
+	}
 	about := []attribute.KeyValue{attribute.String("selfscaling.run", run), attribute.String("selfscaling.step", step)}
 	if shard != "" {
 		about = append(about, attribute.String("selfscaling.shard", shard))
 	}
 	ctx, span := r.tracer.Start(ctx, "step "+step, trace.WithAttributes(about...))
 	return ctx, func(err error) { end(span, err) }
+}
+
+// ofRun returns what the steps of a run are in that belongs to no request.
+func ofRun(run string) trace.SpanContext {
+	sum := sha256.Sum256([]byte(run))
+	var c trace.SpanContextConfig
+	copy(c.SpanID[:], sum[copy(c.TraceID[:], sum[:]):])
+	c.TraceFlags = trace.FlagsSampled
+	return trace.NewSpanContext(c)
 }
 
 func end(span trace.Span, err error) {

@@ -73,8 +73,8 @@ func TestARunGoesOnWithTheTraceOfItsRequest(t *testing.T) {
 			}
 			for run, s := range steps {
 				if run == "scheduled" {
-					if s.trace == caller || s.parent != "" {
-						t.Errorf("the step of the run that nobody asked for is %+v, want a trace of its own", s)
+					if s.trace == caller || s.parent == request.id {
+						t.Errorf("the step of the run that nobody asked for is %+v, want it in a trace of the run's own", s)
 					}
 					continue
 				}
@@ -135,6 +135,9 @@ const (
 	theTrace    = "4bf92f3577b34da6a3ce929d0e0e4736"
 	theParent   = "00f067aa0ba902b7"
 	traceparent = "00-" + theTrace + "-" + theParent + "-01"
+	// The beginning of the SHA-256 of infer-1.
+	ofTheRun = "003c8b2233da3ea65bf05a5f75fd89f4"
+	inTheRun = "13431710d1cb1921"
 )
 
 func TestAStepBelongsToTheTraceOfItsRun(t *testing.T) {
@@ -142,14 +145,14 @@ func TestAStepBelongsToTheTraceOfItsRun(t *testing.T) {
 	for _, tt := range []struct {
 		name, variable string
 		step           jobs.Func
-		trace, parent  string // "": its own, none
+		trace, parent  string
 		failed         bool
 	}{
 		{"as its environment says", traceparent, func(context.Context, jobs.Env) error { return nil }, theTrace, theParent, false},
 		{"also when it fails", traceparent, func(context.Context, jobs.Env) error { return fail }, theTrace, theParent, true},
 		{"also when it panics", traceparent, func(context.Context, jobs.Env) error { panic("index out of range") }, theTrace, theParent, true},
-		{"a run that nobody traces leaves it empty", "", func(context.Context, jobs.Env) error { return nil }, "", "", false},
-		{"what cannot be read counts as nothing", "00-zz", func(context.Context, jobs.Env) error { return nil }, "", "", false},
+		{"as its run is called, where nobody traces that", "", func(context.Context, jobs.Env) error { return nil }, ofTheRun, inTheRun, false},
+		{"what cannot be read counts as nothing", "00-zz", func(context.Context, jobs.Env) error { return nil }, ofTheRun, inTheRun, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &receiver{}
@@ -170,9 +173,6 @@ func TestAStepBelongsToTheTraceOfItsRun(t *testing.T) {
 				t.Fatalf("spans %+v, want one", r.spans)
 			}
 			s := r.spans[0]
-			if tt.trace == "" && s.trace != theTrace {
-				tt.trace = s.trace
-			}
 			want := span{"step inference", tt.trace, inside.SpanID().String(), tt.parent, "self-scaling-inference", tt.failed,
 				map[string]string{"selfscaling.run": "infer-1", "selfscaling.step": "inference", "selfscaling.shard": "00001"}}
 			if diff := cmp.Diff(want, s, cmp.AllowUnexported(span{})); diff != "" {
