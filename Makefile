@@ -88,7 +88,7 @@ images-twice: ## build the images again, and fail unless they are the same
 	@$(GO) run ./test/cluster reproduce
 
 # The tests by hand take long, and break what the others need.
-E2E := $(GO) test -count=1 -timeout 60m -parallel 4 -tags e2e -v ./test/e2e
+E2E := $(GO) test -count=1 -timeout 60m -parallel 6 -tags e2e -v ./test/e2e
 BYHAND := ^Test(Faults|Scale)
 
 e2e: ## run the tests on a real cluster: KUBECONFIG's, or that of make cluster

@@ -67,12 +67,12 @@ stringData: {STORE_URL: %q, AWS_ACCESS_KEY_ID: %q, AWS_SECRET_ACCESS_KEY: %q}
 }
 
 // values are those of every release of the tests: where the images are, that nothing
-// outside of the release's namespace is touched, and that the trainers of several
-// releases fit on one small node.
+// outside of the release's namespace is touched, and that several releases fit on one
+// small node.
 func (r *release) values(sets []string) []string {
 	all := []string{
 		"image.registry=" + imageRegistry(), "image.tag=" + imageTag(),
-		"watchNamespaces={" + r.namespace + "}", "crds.enabled=false", "trainer.resources.requests.cpu=100m",
+		"watchNamespaces={" + r.namespace + "}", "crds.enabled=false", "trainer.resources.requests.cpu=100m", "controller.resources.requests.cpu=10m", "api.resources.requests.cpu=10m",
 	}
 	var args []string
 	for _, s := range slices.Concat(all, sets) {
