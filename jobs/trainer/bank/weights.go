@@ -106,16 +106,18 @@ func (t *tryout) compare(actual []float64) {
 
 // residuals turns forecasts into what they lack of the actual values, and returns
 // the sums of the absolute values before an edge and from there on, NaN where one
-// is not known. The edge is a multiple of four, or the end.
+// is not known.
 func residuals(actual, forecasts []float64, edge int) (before, after float64) {
+	forecasts = forecasts[:len(actual)]
+	return lacking(actual[:edge], forecasts[:edge]), lacking(actual[edge:], forecasts[edge:])
+}
+
+// lacking is [residuals] without an edge. It adds up four sums, because an addition
+// waits for the one before.
+func lacking(actual, forecasts []float64) float64 {
 	f := forecasts[:len(actual)]
-	// Four sums, because an addition waits for the one before.
 	var s0, s1, s2, s3 float64
 	for k := 0; k < len(actual)-3; k += 4 {
-		if k == edge {
-			before = s0 + s1 + s2 + s3
-			s0, s1, s2, s3 = 0, 0, 0, 0
-		}
 		r0, r1, r2, r3 := actual[k]-f[k], actual[k+1]-f[k+1], actual[k+2]-f[k+2], actual[k+3]-f[k+3]
 		f[k], f[k+1], f[k+2], f[k+3] = r0, r1, r2, r3
 		s0 += math.Abs(r0)
@@ -123,21 +125,12 @@ func residuals(actual, forecasts []float64, edge int) (before, after float64) {
 		s2 += math.Abs(r2)
 		s3 += math.Abs(r3)
 	}
-	left := len(actual) &^ 3
-	if left == edge {
-		before = s0 + s1 + s2 + s3
-		s0, s1, s2, s3 = 0, 0, 0, 0
-	}
-	for k := left; k < len(actual); k++ {
+	for k := len(actual) &^ 3; k < len(actual); k++ {
 		r := actual[k] - f[k]
 		f[k] = r
 		s0 += math.Abs(r)
 	}
-	sum := s0 + s1 + s2 + s3
-	if edge == len(actual) && edge != left {
-		return sum, 0
-	}
-	return before, sum
+	return s0 + s1 + s2 + s3
 }
 
 // shortHorizon is how far the frequent origins look: the first two bands.
@@ -161,10 +154,7 @@ type weighing struct {
 func (w *weighing) reset(n int) {
 	w.tried = w.tried[:0]
 	for _, v := range []*[]int32{&w.near, &w.far} {
-		if cap(*v) < n {
-			*v = make([]int32, n)
-		}
-		*v = (*v)[:n]
+		*v = resize(*v, n)
 		clear(*v)
 	}
 	w.arena.reset()

@@ -157,8 +157,9 @@ type Pass struct {
 func (p *Pass) Load(w *Weights) {
 	units := NumOutputs + w.Hidden.Cols
 	p.weights = w
-	p.steps = resize(p.steps, numOfStep*units)
-	p.shared, p.sum = resize(p.shared, units), resize(p.sum, units)
+	p.steps = slices.Grow(p.steps[:0], numOfStep*units)[:numOfStep*units]
+	p.shared = slices.Grow(p.shared[:0], units)[:units]
+	p.sum = slices.Grow(p.sum[:0], units)[:units]
 	at := p.steps
 	for first := 0; first < numOfStep; first += packed {
 		rows := min(packed, numOfStep-first)
@@ -176,13 +177,6 @@ func (p *Pass) Load(w *Weights) {
 
 // packed is how many features of a step are multiplied at a time.
 const packed = 8
-
-func resize(s []float32, n int) []float32 {
-	if cap(s) < n {
-		return make([]float32, n)
-	}
-	return s[:n]
-}
 
 // Forward computes the output (NumOutputs values) of one feature vector. The next
 // call overwrites it.
