@@ -87,7 +87,8 @@ func (r *Runs) Step(ctx context.Context, traceparent, run, step, shard string) (
 func ofRun(run string) trace.SpanContext {
 	sum := sha256.Sum256([]byte(run))
 	var c trace.SpanContextConfig
-	copy(c.SpanID[:], sum[copy(c.TraceID[:], sum[:]):])
+	copy(c.TraceID[:], sum[:16])
+	copy(c.SpanID[:], sum[16:])
 	c.TraceFlags = trace.FlagsSampled
 	return trace.NewSpanContext(c)
 }
