@@ -72,7 +72,8 @@ stringData: {STORE_URL: %q, AWS_ACCESS_KEY_ID: %q, AWS_SECRET_ACCESS_KEY: %q}
 func (r *release) values(sets []string) []string {
 	all := []string{
 		"image.registry=" + imageRegistry(), "image.tag=" + imageTag(),
-		"watchNamespaces={" + r.namespace + "}", "crds.enabled=false", "trainer.resources.requests.cpu=100m", "controller.resources.requests.cpu=10m", "api.resources.requests.cpu=10m",
+		"watchNamespaces={" + r.namespace + "}", "crds.enabled=false",
+		"trainer.resources.requests.cpu=100m", "controller.resources.requests.cpu=10m", "api.resources.requests.cpu=10m",
 	}
 	var args []string
 	for _, s := range slices.Concat(all, sets) {
