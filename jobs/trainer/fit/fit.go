@@ -282,11 +282,14 @@ func lossOf(w *network.Weights, levels []float64, r *Rows, first, last int) floa
 const weightDecay = 0.1
 
 // machine is the static graph of one training step: the network, its loss and
-// its gradients, for a fixed number of rows.
+// its gradients, for a fixed number of examples. An example is a column, and all
+// matrices of the network are transposed, so that the innermost loop of each product
+// goes over the examples, not over the few outputs.
 type machine struct {
 	batch, q int
 	levels   []float64
 	graph    *gorgonia.ExprGraph
+	results  gorgonia.Nodes // what a step needs of the graph
 	vm       gorgonia.VM
 	output   *gorgonia.Node
 	inputs   []input
@@ -296,12 +299,12 @@ type machine struct {
 	steps    int
 }
 
-// input is a matrix that is filled anew for each step.
+// input is a matrix that is filled anew for each step, with a column for each
+// example.
 type input struct {
 	node  *gorgonia.Node
 	value *tensor.Dense
 	data  []float32
-	cols  int
 }
 
 // The inputs, by index.
@@ -383,60 +386,65 @@ func newMachine(w *network.Weights, batch int) (*machine, error) {
 	b := &builder{graph: m.graph}
 	for _, in := range []struct {
 		name string
-		cols int
+		rows int
 	}{
 		{"features", network.NumFeatures}, {"prior", bank.Count}, {"differences", bank.Count},
 		{"lower", q}, {"upper", q}, {"spread", 1}, {"actual", q}, {"weight", q},
 	} {
-		data := make([]float32, batch*in.cols)
-		node, value := b.matrix(in.name, batch, in.cols, data)
-		m.inputs = append(m.inputs, input{node, value, data, in.cols})
+		data := make([]float32, in.rows*batch)
+		node, value := b.matrix(in.name, in.rows, batch, data)
+		m.inputs = append(m.inputs, input{node, value, data})
 	}
 	in := func(k int) *gorgonia.Node { return m.inputs[k].node }
 	parts := map[string]*gorgonia.Node{}
 	for _, p := range w.Parts() {
-		n, _ := b.matrix(p.Name, p.Rows, p.Cols, append([]float32(nil), p.Data...))
+		data := make([]float32, len(p.Data))
+		transpose(data, p.Data, p.Rows, p.Cols)
+		n, _ := b.matrix(p.Name, p.Cols, p.Rows, data)
 		parts[p.Name] = n
 		m.weights = append(m.weights, n)
-		m.home = append(m.home, append([]float32(nil), p.Data...))
+		m.home = append(m.home, slices.Clone(data))
 	}
 
-	// A bias enters as a product with a column of ones, and a column is spread over
-	// a matrix as a product with a row of ones: plain matrix products both ways,
-	// which need no broadcast.
-	ones := b.constant("ones", batch, 1, one)
-	overCandidates, overLevels := b.constant("over candidates", bank.Count, 1, one), b.constant("over levels", 1, q, one)
-	pick := func(name string, cols, first int) *gorgonia.Node {
-		return b.constant(name, network.NumOutputs, cols, func(i, j int) float32 {
-			if i == first+j {
+	// A bias enters as a product with a row of ones, and a row is spread over a
+	// matrix as a product with a column of ones: plain matrix products both ways,
+	// which need no broadcast. So are rows picked, with a matrix of which the product
+	// leaves the zeros out.
+	ones := b.constant("ones", 1, batch, one)
+	overCandidates, overLevels := b.constant("over candidates", 1, bank.Count, one), b.constant("over levels", q, 1, one)
+	pick := func(name string, rows, first int) *gorgonia.Node {
+		return b.constant(name, rows, network.NumOutputs, func(i, j int) float32 {
+			if j == first+i {
 				return 1
 			}
 			return 0
 		})
 	}
-	hidden := b.one(gorgonia.Rectify, b.add(b.mul(in(inFeatures), parts["hidden"]), b.mul(ones, parts["hidden-bias"])))
-	z := b.add(b.add(b.mul(in(inFeatures), parts["direct"]), b.mul(ones, parts["bias"])), b.mul(hidden, parts["output"]))
+	hidden := b.one(gorgonia.Rectify, b.add(b.mul(parts["hidden"], in(inFeatures)), b.mul(parts["hidden-bias"], ones)))
+	z := b.add(b.add(b.mul(parts["direct"], in(inFeatures)), b.mul(parts["bias"], ones)), b.mul(parts["output"], hidden))
 	// The weighted mean of the candidates: weights are proportional to these powers.
-	power := b.one(gorgonia.Exp, b.add(b.mul(z, pick("gates", bank.Count, 0)), in(inPrior)))
-	point := b.over(b.mul(b.times(power, in(inDifferences)), overCandidates), b.mul(power, overCandidates))
-	point = b.add(point, b.times(in(inSpread), b.mul(z, pick("shift", 1, bank.Count+2))))
-	lower := b.mul(b.one(gorgonia.Exp, b.mul(z, pick("below", 1, bank.Count))), overLevels)
-	upper := b.mul(b.one(gorgonia.Exp, b.mul(z, pick("above", 1, bank.Count+1))), overLevels)
-	quantile := b.add(b.mul(point, overLevels), b.add(b.times(in(inLower), lower), b.times(in(inUpper), upper)))
+	power := b.one(gorgonia.Exp, b.add(b.mul(pick("gates", bank.Count, 0), z), in(inPrior)))
+	point := b.over(b.mul(overCandidates, b.times(power, in(inDifferences))), b.mul(overCandidates, power))
+	point = b.add(point, b.times(in(inSpread), b.mul(pick("shift", 1, bank.Count+2), z)))
+	lower := b.mul(overLevels, b.one(gorgonia.Exp, b.mul(pick("below", 1, bank.Count), z)))
+	upper := b.mul(overLevels, b.one(gorgonia.Exp, b.mul(pick("above", 1, bank.Count+1), z)))
+	quantile := b.add(b.mul(overLevels, point), b.add(b.times(in(inLower), lower), b.times(in(inUpper), upper)))
 	m.output = quantile
 
 	// Pinball loss of e = actual - quantile: 0.5|e| + (tau-0.5) e.
-	tau := b.constant("tau", batch, q, func(_, j int) float32 { return float32(w.Levels[j] - .5) })
-	half := b.constant("half", batch, q, func(int, int) float32 { return .5 })
+	tau := b.constant("tau", q, batch, func(i, _ int) float32 { return float32(w.Levels[i] - .5) })
+	half := b.constant("half", q, batch, func(int, int) float32 { return .5 })
 	e := b.two(gorgonia.Sub, in(inActual), quantile)
 	loss := b.times(in(inWeight), b.add(b.times(half, b.one(gorgonia.Abs, e)), b.times(tau, e)))
 	mean := b.one(func(n *gorgonia.Node) (*gorgonia.Node, error) { return gorgonia.Mean(n) }, loss)
 	if b.err != nil {
 		return nil, b.err
 	}
-	if _, err := gorgonia.Grad(mean, m.weights...); err != nil {
+	gradients, err := gorgonia.Grad(mean, m.weights...)
+	if err != nil {
 		return nil, err
 	}
+	m.results = append(gradients, mean)
 	m.restart()
 	for _, h := range m.home {
 		m.adam = append(m.adam, moments{make([]float32, len(h)), make([]float32, len(h))})
@@ -444,9 +452,20 @@ func newMachine(w *network.Weights, batch int) (*machine, error) {
 	return m, nil
 }
 
-// restart makes the machine that runs the graph as it is now.
+// restart makes the machine that runs what the results need of the graph as it is
+// now. The rest is left out: Gorgonia also differentiates with respect to what is
+// given, such as the features.
 func (m *machine) restart() {
-	m.vm = gorgonia.NewTapeMachine(m.graph, gorgonia.BindDualValues(m.weights...))
+	m.vm = gorgonia.NewTapeMachine(m.graph.SubgraphRoots(m.results...), gorgonia.BindDualValues(m.weights...))
+}
+
+// transpose writes a matrix of rows by cols to a matrix of cols by rows.
+func transpose(to, from []float32, rows, cols int) {
+	for i := range rows {
+		for j := range cols {
+			to[j*rows+i] = from[i*cols+j]
+		}
+	}
 }
 
 // A single outlier must not own the gradient of its batch.
@@ -454,34 +473,38 @@ const farOut = 30
 
 // load copies the examples of the given indices into the graph's inputs.
 func (m *machine) load(r *Rows, index []int) {
-	f, c, q := network.NumFeatures, bank.Count, m.q
-	row := func(k, i int) []float32 { in := &m.inputs[k]; return in.data[i*in.cols : (i+1)*in.cols] }
+	f, c, q, n := network.NumFeatures, bank.Count, m.q, m.batch
+	var data [inWeight + 1][]float32
+	for k := range data {
+		data[k] = m.inputs[k].data
+	}
 	offsets := make([]float64, q)
 	for i, k := range index {
 		x := r.Features[k*f : (k+1)*f]
-		copy(row(inFeatures, i), x)
-		prior, differences := row(inPrior, i), row(inDifferences, i)
+		for j, v := range x {
+			data[inFeatures][j*n+i] = v
+		}
 		for j, d := range r.Differences[k*c : (k+1)*c] {
-			prior[j] = -bank.Exponent * x[j]
+			prior := -bank.Exponent * x[j]
 			if d != d { // counts for nothing
-				d, prior[j] = 0, -60
+				d, prior = 0, -60
 			}
-			differences[j] = max(-farOut, min(farOut, d))
+			data[inPrior][j*n+i] = prior
+			data[inDifferences][j*n+i] = max(-farOut, min(farOut, d))
 		}
 		for j, v := range r.Offsets[k*q : (k+1)*q] {
 			offsets[j] = float64(v)
 		}
 		middle, spread := network.Center(m.levels, offsets)
-		row(inSpread, i)[0] = float32(spread)
-		lower, upper, actual, weight := row(inLower, i), row(inUpper, i), row(inActual, i), row(inWeight, i)
+		data[inSpread][i] = float32(spread)
 		for j, l := range m.levels {
-			o := float32(offsets[j] - middle)
-			lower[j], upper[j] = 0, o
+			lower, upper := float32(0), float32(offsets[j]-middle)
 			if l < .5 {
-				lower[j], upper[j] = o, 0
+				lower, upper = upper, 0
 			}
-			actual[j] = max(-farOut, min(farOut, r.Actual[k]-float32(middle)))
-			weight[j] = r.Weight[k]
+			data[inLower][j*n+i], data[inUpper][j*n+i] = lower, upper
+			data[inActual][j*n+i] = max(-farOut, min(farOut, r.Actual[k]-float32(middle)))
+			data[inWeight][j*n+i] = r.Weight[k]
 		}
 	}
 }
@@ -532,7 +555,7 @@ func (m *machine) step(rate float64) error {
 // save copies the graph's weights into w.
 func (m *machine) save(w *network.Weights) {
 	for i, p := range w.Parts() {
-		copy(p.Data, m.weights[i].Value().Data().([]float32))
+		transpose(p.Data, m.weights[i].Value().Data().([]float32), p.Cols, p.Rows)
 	}
 }
 
