@@ -297,6 +297,7 @@ type machine struct {
 	home     [][]float32 // what weight decay draws towards
 	adam     []moments
 	steps    int
+	offsets  []float64 // of one example
 }
 
 // input is a matrix that is filled anew for each step, with a column for each
@@ -382,7 +383,7 @@ func newMachine(w *network.Weights, batch int) (*machine, error) {
 	building.Lock()
 	defer building.Unlock()
 	q := len(w.Levels)
-	m := &machine{batch: batch, q: q, levels: w.Levels, graph: gorgonia.NewGraph()}
+	m := &machine{batch: batch, q: q, levels: w.Levels, graph: gorgonia.NewGraph(), offsets: make([]float64, q)}
 	b := &builder{graph: m.graph}
 	for _, in := range []struct {
 		name string
@@ -471,40 +472,57 @@ func transpose(to, from []float32, rows, cols int) {
 // A single outlier must not own the gradient of its batch.
 const farOut = 30
 
+// tile is how many examples are copied together: what they take of a row is one cache
+// line.
+const tile = 16
+
 // load copies the examples of the given indices into the graph's inputs.
 func (m *machine) load(r *Rows, index []int) {
-	f, c, q, n := network.NumFeatures, bank.Count, m.q, m.batch
-	var data [inWeight + 1][]float32
-	for k := range data {
-		data[k] = m.inputs[k].data
+	for first := 0; first < len(index); first += tile {
+		m.loadTile(r, first, index[first:min(len(index), first+tile)])
 	}
-	offsets := make([]float64, q)
-	for i, k := range index {
-		x := r.Features[k*f : (k+1)*f]
-		for j, v := range x {
-			data[inFeatures][j*n+i] = v
+}
+
+// loadTile is load for the columns from the first on.
+func (m *machine) loadTile(r *Rows, first int, index []int) {
+	f, c, q := network.NumFeatures, bank.Count, m.q
+	row := func(input, j int) []float32 { return m.inputs[input].data[j*m.batch+first:][:len(index)] }
+	for j := range f {
+		to := row(inFeatures, j)
+		for i, k := range index {
+			to[i] = r.Features[k*f+j]
 		}
-		for j, d := range r.Differences[k*c : (k+1)*c] {
-			prior := -bank.Exponent * x[j]
+	}
+	for j := range c {
+		prior, difference := row(inPrior, j), row(inDifferences, j)
+		for i, k := range index {
+			d, p := r.Differences[k*c+j], -bank.Exponent*r.Features[k*f+j]
 			if d != d { // counts for nothing
-				d, prior = 0, -60
+				d, p = 0, -60
 			}
-			data[inPrior][j*n+i] = prior
-			data[inDifferences][j*n+i] = max(-farOut, min(farOut, d))
+			prior[i], difference[i] = p, max(-farOut, min(farOut, d))
 		}
+	}
+	var middles [tile]float64
+	spread := row(inSpread, 0)
+	for i, k := range index {
 		for j, v := range r.Offsets[k*q : (k+1)*q] {
-			offsets[j] = float64(v)
+			m.offsets[j] = float64(v)
 		}
-		middle, spread := network.Center(m.levels, offsets)
-		data[inSpread][i] = float32(spread)
-		for j, l := range m.levels {
-			lower, upper := float32(0), float32(offsets[j]-middle)
-			if l < .5 {
-				lower, upper = upper, 0
-			}
-			data[inLower][j*n+i], data[inUpper][j*n+i] = lower, upper
-			data[inActual][j*n+i] = max(-farOut, min(farOut, r.Actual[k]-float32(middle)))
-			data[inWeight][j*n+i] = r.Weight[k]
+		middle, s := network.Center(m.levels, m.offsets)
+		middles[i], spread[i] = middle, float32(s)
+	}
+	for j, l := range m.levels {
+		side, other := row(inLower, j), row(inUpper, j)
+		if l >= .5 {
+			side, other = other, side
+		}
+		clear(other)
+		actual, weight := row(inActual, j), row(inWeight, j)
+		for i, k := range index {
+			side[i] = float32(float64(r.Offsets[k*q+j]) - middles[i])
+			actual[i] = max(-farOut, min(farOut, r.Actual[k]-float32(middles[i])))
+			weight[i] = r.Weight[k]
 		}
 	}
 }
