@@ -46,7 +46,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Horizon:      schemas.DefaultHorizon,
-		Windows:      48,
+		Windows:      24,
 		TotalWindows: 8_192,
 		Examples:     1 << 16,
 		Validation:   1 << 15,
@@ -168,7 +168,7 @@ const (
 
 // perSeries is how many examples of a series are learned from where there are other
 // series to learn from: more of the same one teach little.
-const perSeries = 256
+const perSeries = 192
 
 // totalTries bounds the origins on the newest day from which the examples of a
 // shard's validation are taken.

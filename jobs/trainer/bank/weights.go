@@ -39,27 +39,16 @@ const Exponent = 12
 // tiny keeps an error of nothing from being compared with itself.
 const tiny = 1e-12
 
-// Caution returns what a candidate's error is multiplied with before it is compared
-// with that of others: a little more than 1 for those that repeat a single day,
-// with all that happened on it, so that of equals the others are preferred.
-func (c Candidate) Caution() float64 {
-	switch c {
-	case Yesterday, YesterdayDrift, YesterdayLevel, LastWeek, WeekLevel, WeekDrift:
-		return 1.03
-	}
-	return 1
-}
-
 // leastWeight is what a candidate must count for, beside the best one, to count
 // at all.
 const leastWeight = 1e-3
 
 // tryout is what really happened less what the candidates had forecast, for n
-// steps from one past origin, candidate after candidate. It is NaN for a
+// steps of those ahead of one past origin, candidate after candidate. It is NaN for a
 // candidate that had no forecast, and for all of them where the step was not
 // measured.
 type tryout struct {
-	n         int
+	first, n  int
 	residuals []float64 // Count x n
 	rhythm    bool      // whether [Rhythm] was tried
 	// For each candidate the sum of the absolute residuals that are known, and their
@@ -160,43 +149,44 @@ func (w *weighing) reset(n int) {
 	w.arena.reset()
 }
 
-// part is a stretch of a tryout.
+// part is a stretch of a tryout's steps.
 type part struct {
 	tryout
-	first, last int
+	from, to int
 }
 
 // sums returns, for each candidate, the sum of the absolute residuals and how many
 // are known, in memory that is given where they are not kept.
 func (p *part) sums(memory *[2][Count]float64) (sum, known []float64) {
 	switch {
-	case p.first == 0 && p.last == p.edge:
+	case p.from == 0 && p.to == p.edge:
 		return p.before()
-	case p.first == p.edge && p.last == p.n:
+	case p.from == p.edge && p.to == p.n:
 		return p.after()
 	}
 	sum, known = memory[0][:], memory[1][:]
 	for c := range sum {
-		sum[c], known[c] = absolute(p.of(c)[p.first:p.last])
+		sum[c], known[c] = absolute(p.of(c)[p.from:p.to])
 	}
 	return sum, known
 }
 
-// try returns the residuals of one origin: of the steps of the near bands, or of
-// those beyond them. [Rhythm] takes part where it is asked for.
-func (h *History) try(origin int, far bool, horizon int, rhythm bool) tryout {
-	cache, first, last, edge := h.weighing.near, 0, shortHorizon, firstBand
-	if far {
-		cache, first, last, edge = h.weighing.far, shortHorizon, horizon, 0
+// try returns the residuals of the steps [first, last) ahead of one origin, or of more
+// of them: the near bands are always tried together. [Rhythm] takes part where it is
+// asked for.
+func (h *History) try(origin, first, last int, rhythm bool) tryout {
+	cache, edge := h.weighing.far, 0
+	if first < shortHorizon {
+		cache, first, last, edge = h.weighing.near, 0, shortHorizon, firstBand
 	}
 	if at := cache[origin]; at > 0 {
-		if kept := h.weighing.tried[at-1]; kept.n >= last-first && (kept.rhythm || !rhythm) {
+		if kept := h.weighing.tried[at-1]; kept.first <= first && kept.first+kept.n >= last && (kept.rhythm || !rhythm) {
 			return kept
 		}
 	}
 	o := h.Origin(origin)
 	memory := &h.weighing.arena
-	t := tryout{n: last - first, residuals: memory.take(Count * (last - first)), rhythm: rhythm, edge: edge, errors: memory.take(4 * Count)}
+	t := tryout{first: first, n: last - first, residuals: memory.take(Count * (last - first)), rhythm: rhythm, edge: edge, errors: memory.take(4 * Count)}
 	h.forecast(&o, first, last, rhythm, t.residuals)
 	t.compare(h.y[min(origin+first, len(h.y)):min(origin+last, len(h.y))])
 	h.weighing.tried = append(h.weighing.tried, t)
@@ -231,10 +221,14 @@ func (a *arena) take(n int) []float64 {
 func (a *arena) reset() { a.block, a.used = 0, 0 }
 
 // How many past origins the candidates are tried from: every two hours of the
-// last two days for the bands of the next hours, once a day for the rest.
+// last two days for the bands of the next hours, once a day for the rest. Each step of
+// the rest is tried on a week's days at most. Where there is a fortnight, one half of
+// them is tried on one day and the other on the next, because what a single week
+// showed does not hold long.
 const (
 	nearOrigins   = 24
-	farOrigins    = 7
+	farOrigins    = 14
+	farTries      = farOrigins / 2
 	nearPerPeriod = 12
 )
 
@@ -250,7 +244,7 @@ func nearEvery(period int) int { return max(1, period/nearPerPeriod) }
 // Weigh backtests the candidates before origin t and returns their weights for
 // each band of the horizon. Bands of the next hours are tried from many origins
 // over the last two days, the rest of the horizon once a day over the last
-// week.
+// fortnight, half of it at a time.
 func (h *History) Weigh(t, horizon int) []BandWeights {
 	bands := schemas.Bands(horizon)
 	parts := &h.weighing.parts
@@ -271,21 +265,30 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 		if origin < earliest {
 			break
 		}
-		tried := h.try(origin, false, horizon, rhythm)
+		tried := h.try(origin, 0, shortHorizon, rhythm)
 		for b, band := range bands[:min(2, len(bands))] {
 			if last := min(band.Last, short, t-origin); last >= band.First {
 				parts[b] = append(parts[b], part{tried, band.First - 1, last})
 			}
 		}
 	}
-	for k := 1; k <= farOrigins && horizon > short; k++ {
+	days := 0
+	for days < farOrigins && horizon > short && t/every*every-(days+1)*h.period >= earliest {
+		days++
+	}
+	for k := 1; k <= days; k++ {
 		origin := t/every*every - k*h.period
-		if origin < earliest {
-			break
+		first, last := short, horizon
+		if k > 2*farTries-days {
+			if half := (short + horizon) / 2; k%2 == 1 {
+				last = half
+			} else {
+				first = half
+			}
 		}
-		tried := h.try(origin, true, horizon, rhythm)
-		if last := min(horizon, t-origin) - short; last > 0 {
-			parts[2] = append(parts[2], part{tried, 0, last})
+		if last = min(last, t-origin); last > first {
+			tried := h.try(origin, first, last, rhythm)
+			parts[2] = append(parts[2], part{tried, first - tried.first, last - tried.first})
 		}
 	}
 	weights := make([]BandWeights, len(bands))
@@ -327,16 +330,10 @@ func (h *History) weigh(band schemas.Band, parts []part, rhythm bool) BandWeight
 	if math.IsInf(best, 1) {
 		return w
 	}
-	least := math.Inf(1)
-	for c, e := range w.Error {
-		if e == e {
-			least = min(least, (e+tiny)*Candidate(c).Caution())
-		}
-	}
 	sum := 0.0
 	for c, e := range w.Error {
 		if e == e {
-			x := least / ((e + tiny) * Candidate(c).Caution())
+			x := (best + tiny) / (e + tiny)
 			x *= x * x
 			x *= x
 			if x *= x; x >= leastWeight { // to the power of Exponent
@@ -353,9 +350,9 @@ func (h *History) weigh(band schemas.Band, parts []part, rhythm bool) BandWeight
 	mixed := w.mixed()
 	for i := range parts {
 		p := &parts[i]
-		h.weighing.combined = mixed.combine(p.residuals, p.n, p.first, p.last, h.weighing.combined)
+		h.weighing.combined = mixed.combine(p.residuals, p.n, p.from, p.to, h.weighing.combined)
 		w.Residuals = appendKnown(w.Residuals, h.weighing.combined)
-		baseline = appendKnown(baseline, p.of(int(Yesterday))[p.first:p.last])
+		baseline = appendKnown(baseline, p.of(int(Yesterday))[p.from:p.to])
 	}
 	h.weighing.baseline = baseline
 	orderstat.Sort(w.Residuals)

@@ -101,7 +101,7 @@ func newWindowBand(bw *bank.BandWeights, b int, levels, offsets []float64, floor
 	var logs [numErrors]float64
 	best := math.Inf(1)
 	for c, e := range bw.Error {
-		logs[c] = math.Log(max(e, least) * bank.Candidate(c).Caution())
+		logs[c] = math.Log(max(e, least))
 		if e == e {
 			best = min(best, logs[c])
 		}

@@ -41,7 +41,7 @@ func run(ctx context.Context) error {
 		histories = append(histories, history("made-up-"+strconv.Itoa(i), madeup.Usage(uint64(i), days)))
 	}
 	o := trainer.DefaultOptions()
-	o.Scratch, o.Windows, o.TotalWindows, o.Examples = true, 14, 1<<14, 1<<17
+	o.Scratch, o.Windows, o.TotalWindows, o.Examples = true, 20, 1<<15, 1<<18
 	o.Fit.Hidden, o.Fit.Epochs = hidden, 12
 	o.Fit.Progress = func(epoch, epochs int, loss float64) { fmt.Printf("%d/%d: loss %.4f\n", epoch, epochs, loss) }
 	m, weights, err := trainer.Train(ctx, histories, o)
