@@ -160,7 +160,8 @@ func (b toolbox) one(ctx context.Context, t tool) error {
 	return os.Rename(filepath.Join(tmp, t.name), b.path(t))
 }
 
-var buildEnv = []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false"}
+// Programs are built as the tests are, where they have packages in common.
+var buildEnv = []string{"CGO_ENABLED=0", "GOFLAGS=-buildvcs=false -gcflags=all=-dwarf=false"}
 
 // vendorArgo lays Argo's sources out where they can be completed: its module has a
 // symbolic link, which module archives leave out, and embeds a web page that is
