@@ -27,12 +27,11 @@ func Lease(installation string) string { return installation + "-controller" }
 
 var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
 
+var workflows = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "workflows"}
+
 // A run is a Workflow or a ConfigMap, whichever engine runs it; Jobs and pods go with
 // what owns them.
-var runs = []schema.GroupVersionResource{
-	{Group: "argoproj.io", Version: "v1alpha1", Resource: "workflows"},
-	{Version: "v1", Resource: "configmaps"},
-}
+var runs = []schema.GroupVersionResource{workflows, {Version: "v1", Resource: "configmaps"}}
 
 // Values of the label by which the parts of an installation are told apart.
 const (
@@ -95,23 +94,36 @@ func (r *remover) look(ctx context.Context) (there []string, err error) {
 		}
 		there = append(there, what+" "+name)
 	}
+	seen := map[string]bool{} // runs
+	run := func(gvr schema.GroupVersionResource, name string) {
+		if what := strings.TrimSuffix(gvr.Resource, "s"); !seen[what+" "+name] {
+			seen[what+" "+name] = true
+			see(what, true, gvr, name)
+		}
+	}
 	for _, gvr := range runs {
-		errs = append(errs, r.list(ctx, gvr, labels.Set{componentLabel: ofRuns}, func(name, _ string) {
-			see(strings.TrimSuffix(gvr.Resource, "s"), true, gvr, name)
-		}))
+		errs = append(errs, r.list(ctx, gvr, labels.Set{componentLabel: ofRuns}, func(o *metav1.PartialObjectMetadata) { run(gvr, o.Name) }))
 	}
 	see("lease", true, leases, Lease(r.installation))
-	errs = append(errs, r.list(ctx, cluster.Pods, nil, func(name, component string) {
-		if component != ofHooks { // this one
-			see("pod", component == ofTests, cluster.Pods, name)
+	errs = append(errs, r.list(ctx, cluster.Pods, nil, func(o *metav1.PartialObjectMetadata) {
+		component := o.Labels[componentLabel]
+		if component == ofHooks { // this one
+			return
+		}
+		see("pod", component == ofTests, cluster.Pods, o.Name)
+		// Argo gives a Workflow the labels of its template in a step of its own, which
+		// now and then is lost; its pods have them from the beginning.
+		for _, owner := range o.OwnerReferences {
+			if component == ofRuns && owner.Kind == "Workflow" && owner.APIVersion == workflows.GroupVersion().String() {
+				run(workflows, owner.Name)
+			}
 		}
 	}))
 	return there, errors.Join(errs...)
 }
 
-// list calls each with the name and the component of what is the installation's and has
-// some labels.
-func (r *remover) list(ctx context.Context, gvr schema.GroupVersionResource, set labels.Set, each func(name, component string)) error {
+// list calls each with what is the installation's and has some labels.
+func (r *remover) list(ctx context.Context, gvr schema.GroupVersionResource, set labels.Set, each func(*metav1.PartialObjectMetadata)) error {
 	set = labels.Merge(set, labels.Set{"app.kubernetes.io/part-of": cluster.FieldManager, "app.kubernetes.io/instance": r.installation})
 	for o := (metav1.ListOptions{LabelSelector: set.String(), Limit: cluster.PageSize}); ; {
 		page, err := r.client.Metadata.Resource(gvr).Namespace(r.namespace).List(ctx, o)
@@ -122,7 +134,7 @@ func (r *remover) list(ctx context.Context, gvr schema.GroupVersionResource, set
 			return cluster.Error(fmt.Sprintf("list %s in namespace %s", gvr.Resource, r.namespace), err)
 		}
 		for i := range page.Items {
-			each(page.Items[i].Name, page.Items[i].Labels[componentLabel])
+			each(&page.Items[i])
 		}
 		if o.Continue = page.Continue; o.Continue == "" {
 			return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -109,6 +110,36 @@ func TestItIsNotDoneBeforeAllHaveEnded(t *testing.T) {
 	n, err := remains.Remove(t.Context(), connect(t, server), "scaling", "main")
 	if n != 1 || err != nil || len(all(server)) != 0 {
 		t.Errorf("%d objects removed, error %v, left %v; want the late run, no error and nothing", n, err, all(server))
+	}
+}
+
+// The labels of a Workflow are Argo's to set, and can be missing.
+func TestARunWithoutLabelsIsKnownByItsPods(t *testing.T) {
+	t.Parallel()
+	server := clustertest.New(t, withArgo...)
+	owned := func(pod, instance, kind, owner string) string {
+		return strings.TrimSuffix(object("v1", "Pod", pod, "scaling", instance, "workflows"), "---\n") +
+			fmt.Sprintf("  ownerReferences: [{apiVersion: argoproj.io/v1alpha1, kind: %s, name: %s, uid: 1-2-3}]\n---\n", kind, owner)
+	}
+	server.Load("self-scaling", object(workflow, "Workflow", "run-bare", "scaling", "none", "none")+
+		object(workflow, "Workflow", "run-other", "scaling", "none", "none")+
+		owned("run-bare-1", "main", "Workflow", "run-bare")+owned("run-bare-2", "main", "Workflow", "run-bare")+
+		owned("run-other-1", "other", "Workflow", "run-other"))
+	server.Fail = func(method, path string) *apierrors.StatusError {
+		if method == http.MethodDelete && strings.HasSuffix(path, "/run-bare") { // what a cluster's garbage collector does
+			server.Delete("pods", "scaling", "run-bare-1")
+			server.Delete("pods", "scaling", "run-bare-2")
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	n, err := remains.Remove(ctx, connect(t, server), "scaling", "main")
+	if n != 1 || err != nil {
+		t.Errorf("%d objects removed, error %v; want the run and none", n, err)
+	}
+	if diff := cmp.Diff([]string{"workflows/scaling/run-other", "pods/scaling/run-other-1"}, all(server)); diff != "" {
+		t.Errorf("what is left (-want +got):\n%s", diff)
 	}
 }
 
