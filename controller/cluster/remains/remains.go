@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,15 +95,10 @@ func (r *remover) look(ctx context.Context) (there []string, err error) {
 		}
 		there = append(there, what+" "+name)
 	}
-	seen := map[string]bool{} // runs
-	run := func(gvr schema.GroupVersionResource, name string) {
-		if what := strings.TrimSuffix(gvr.Resource, "s"); !seen[what+" "+name] {
-			seen[what+" "+name] = true
-			see(what, true, gvr, name)
-		}
-	}
 	for _, gvr := range runs {
-		errs = append(errs, r.list(ctx, gvr, labels.Set{componentLabel: ofRuns}, func(o *metav1.PartialObjectMetadata) { run(gvr, o.Name) }))
+		errs = append(errs, r.list(ctx, gvr, labels.Set{componentLabel: ofRuns}, func(o *metav1.PartialObjectMetadata) {
+			see(strings.TrimSuffix(gvr.Resource, "s"), true, gvr, o.Name)
+		}))
 	}
 	see("lease", true, leases, Lease(r.installation))
 	errs = append(errs, r.list(ctx, cluster.Pods, nil, func(o *metav1.PartialObjectMetadata) {
@@ -111,11 +107,12 @@ func (r *remover) look(ctx context.Context) (there []string, err error) {
 			return
 		}
 		see("pod", component == ofTests, cluster.Pods, o.Name)
-		// Argo gives a Workflow the labels of its template in a step of its own, which
-		// now and then is lost; its pods have them from the beginning.
+		// Argo gives a Workflow the labels of its template after it was made, and one
+		// without them has been seen; its pods have them from the beginning.
 		for _, owner := range o.OwnerReferences {
-			if component == ofRuns && owner.Kind == "Workflow" && owner.APIVersion == workflows.GroupVersion().String() {
-				run(workflows, owner.Name)
+			if component == ofRuns && owner.Kind == "Workflow" && owner.APIVersion == workflows.GroupVersion().String() &&
+				!slices.Contains(there, "workflow "+owner.Name) {
+				see("workflow", true, workflows, owner.Name)
 			}
 		}
 	}))

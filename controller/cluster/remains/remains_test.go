@@ -117,14 +117,14 @@ func TestItIsNotDoneBeforeAllHaveEnded(t *testing.T) {
 func TestARunWithoutLabelsIsKnownByItsPods(t *testing.T) {
 	t.Parallel()
 	server := clustertest.New(t, withArgo...)
-	owned := func(pod, instance, kind, owner string) string {
+	owned := func(pod, instance, owner string) string {
 		return strings.TrimSuffix(object("v1", "Pod", pod, "scaling", instance, "workflows"), "---\n") +
-			fmt.Sprintf("  ownerReferences: [{apiVersion: argoproj.io/v1alpha1, kind: %s, name: %s, uid: 1-2-3}]\n---\n", kind, owner)
+			fmt.Sprintf("  ownerReferences: [{apiVersion: argoproj.io/v1alpha1, kind: Workflow, name: %s, uid: 1-2-3}]\n---\n", owner)
 	}
 	server.Load("self-scaling", object(workflow, "Workflow", "run-bare", "scaling", "none", "none")+
 		object(workflow, "Workflow", "run-other", "scaling", "none", "none")+
-		owned("run-bare-1", "main", "Workflow", "run-bare")+owned("run-bare-2", "main", "Workflow", "run-bare")+
-		owned("run-other-1", "other", "Workflow", "run-other"))
+		owned("run-bare-1", "main", "run-bare")+owned("run-bare-2", "main", "run-bare")+
+		owned("run-other-1", "other", "run-other"))
 	server.Fail = func(method, path string) *apierrors.StatusError {
 		if method == http.MethodDelete && strings.HasSuffix(path, "/run-bare") { // what a cluster's garbage collector does
 			server.Delete("pods", "scaling", "run-bare-1")
