@@ -228,7 +228,6 @@ func (a *arena) reset() { a.block, a.used = 0, 0 }
 const (
 	nearOrigins   = 24
 	farOrigins    = 14
-	farTries      = farOrigins / 2
 	nearPerPeriod = 12
 )
 
@@ -272,14 +271,12 @@ func (h *History) Weigh(t, horizon int) []BandWeights {
 			}
 		}
 	}
-	days := 0
-	for days < farOrigins && horizon > short && t/every*every-(days+1)*h.period >= earliest {
-		days++
-	}
+	today := t / every * every
+	days := min(farOrigins, (today-earliest)/h.period)
 	for k := 1; k <= days; k++ {
-		origin := t/every*every - k*h.period
+		origin := today - k*h.period
 		first, last := short, horizon
-		if k > 2*farTries-days {
+		if k > farOrigins-days { // the older days, and all of a fortnight: one half each
 			if half := (short + horizon) / 2; k%2 == 1 {
 				last = half
 			} else {
